@@ -1,0 +1,23 @@
+//! What a release is: how files are cut into blocks, how a block is encoded, and the index that lists them.
+//!
+//! Everything here is a pure function over bytes: no files, no sockets, no clock. Whatever enters from outside
+//! is decoded under a fixed byte limit, and the only way to a [`VerifiedBlock`] is the function that hashed it.
+//!
+//! A block's way through this crate: [`chunk`] cuts it out of a file, [`block`] compresses it and encrypts it
+//! with the keys of [`crypt`], [`index`] says where it lies; a node does the same backwards.
+
+pub mod block;
+pub mod chunk;
+pub mod codec;
+pub mod crypt;
+pub mod hash;
+pub mod index;
+pub mod path;
+pub mod segment;
+
+pub use block::{BlobRef, BlockError, Decoder, Encoder, VerifiedBlock};
+pub use chunk::{Chunker, Cut};
+pub use crypt::{Cipher, GroupKey};
+pub use hash::{BlockId, IndexId, PackId, PlainHash};
+pub use index::{BlockEntry, Extent, FileEntry, Index, IndexError, IndexPiece, IndexRoot, Location};
+pub use segment::{Segment, Segments};
