@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn text_shrinks_noise_stays_raw_and_both_round_trip() {
-        let noise: Vec<u8> = (0u32..20_000).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect();
+        let noise: Vec<u8> =
+            (0u32..20_000).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect();
         for plain in [&b"the same words again ".repeat(1000)[..], &noise[..BLOCK_PLAIN_MAX], b"x", b""] {
             for cipher in ciphers() {
                 let (blob, block) =

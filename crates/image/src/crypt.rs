@@ -60,7 +60,7 @@ impl GroupKey {
     /// The line that a key file holds.
     #[must_use]
     pub fn to_line(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!("{KEY_PREFIX}{}\n", hex::encode(&*self.0)))
+        Zeroizing::new(format!("{KEY_PREFIX}{}\n", hex::encode(self.0.as_slice())))
     }
 
     fn sealing_key(&self, plain: &PlainHash) -> LessSafeKey {

@@ -291,7 +291,10 @@ impl Index {
                 inconsistent(format!("the file {:?} uses blocks that do not exist", file.path))
             })?;
             if size != file.size {
-                return Err(inconsistent(format!("the extents of {:?} do not add up to its size", file.path)));
+                return Err(inconsistent(format!(
+                    "the extents of {:?} do not add up to its size",
+                    file.path
+                )));
             }
         }
         Ok(index)
@@ -361,7 +364,13 @@ mod tests {
     }
 
     fn root(files: Vec<FileEntry>) -> IndexRoot {
-        IndexRoot { version: INDEX_VERSION, image: "xp".into(), release: "7".into(), files, pieces: Vec::new() }
+        IndexRoot {
+            version: INDEX_VERSION,
+            image: "xp".into(),
+            release: "7".into(),
+            files,
+            pieces: Vec::new(),
+        }
     }
 
     fn file(path: &str, size: u64, extents: Vec<Extent>) -> FileEntry {
@@ -419,7 +428,7 @@ mod tests {
     fn a_piece_that_contradicts_itself_is_refused() {
         type Spoil = fn(&mut IndexPiece);
         let spoilers: [Spoil; 6] = [
-            |piece| drop(piece.ids.pop()),
+            |piece| piece.ids.truncate(1),
             |piece| piece.offsets[0] = PACK_MAX,
             |piece| piece.pack_numbers[0] = 9,
             |piece| piece.encoded_lens[0] = u32::MAX,

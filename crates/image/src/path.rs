@@ -71,8 +71,28 @@ mod tests {
         let deep = vec!["a"; 33].join("/");
         let long = "a".repeat(201);
         for bad in [
-            "", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".", r"a\b", "C:", "c:/x", "a\0b", "nul", "NUL.txt",
-            "com1", "lpt9.log", "end.", "end ", " x", "a\nb", "what?", &deep, &long,
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            "a/",
+            ".",
+            r"a\b",
+            "C:",
+            "c:/x",
+            "a\0b",
+            "nul",
+            "NUL.txt",
+            "com1",
+            "lpt9.log",
+            "end.",
+            "end ",
+            " x",
+            "a\nb",
+            "what?",
+            &deep,
+            &long,
         ] {
             assert!(check_path(bad).is_err(), "{bad:?} was accepted");
         }
