@@ -135,10 +135,13 @@ function showHead({ node, site, nodes, peers }) {
   $('fetchers').title = names.join(', ');
   setText($('amplification'), site.amplification == null ? '–' : site.amplification.toFixed(3));
   setText($('amplification-note'), amplificationNote(site));
-  setText($('wan-rate'), rate(site.wan_rate));
-  setText($('lan-rate'), rate(site.lan_rate));
-  spark($('wan-spark'), site.wan_rate);
-  spark($('lan-spark'), site.lan_rate);
+  const wanRate = siteRate('wan', here, (member) => member.wan_bytes ?? 0);
+  const lanRate = siteRate('lan', here, (member) => sum(member.releases ?? [], (release) => release.bytes.lan ?? 0));
+  setText($('wan-rate'), rate(wanRate));
+  setText($('lan-rate'), rate(lanRate));
+  spark($('wan-spark'), wanRate);
+  spark($('lan-spark'), lanRate);
+  showProblems(node.problems ?? []);
   document.title = `${siteShare(here)}${node.site} · branchmesh`;
 }
 
@@ -154,6 +157,31 @@ function siteShare(nodes) {
   const shares = nodes.flatMap((node) => node.releases?.filter((release) => sameRelease(release, newest)) ?? []);
   const total = sum(shares, (release) => release.bytes.total);
   return total === 0 ? '' : `${percent(sum(shares, (release) => release.bytes.have), total)} `;
+}
+
+const flows = new Map();
+
+/**
+ * Bytes per second of all members together, from their own counters: what each has more than a moment ago. A member
+ * that comes, goes or starts again does not count as traffic.
+ */
+function siteRate(kind, members, counterOf) {
+  const flow = flows.get(kind) ?? { last: new Map(), moved: 0, samples: [] };
+  flows.set(kind, flow);
+  const next = new Map(members.map((member) => [member.peer_id, counterOf(member)]));
+  for (const [id, count] of next) flow.moved += Math.max(0, count - (flow.last.get(id) ?? count));
+  flow.last = next;
+  addSample(flow.samples, { at: performance.now(), moved: flow.moved });
+  return measuredRate(flow);
+}
+
+function showProblems(problems) {
+  const list = $('problems');
+  while (list.children.length > problems.length) list.lastElementChild.remove();
+  problems.forEach((problem, at) => {
+    const item = list.children[at] ?? list.appendChild(document.createElement('li'));
+    setText(item, problem);
+  });
 }
 
 const sparks = new Map();
@@ -219,14 +247,15 @@ function newSection(image, release) {
   const find = (selector) => root.querySelector(selector);
   const section = {
     root, image, release,
-    state: find('.state'), reason: find('.reason'), sum: find('.sum'), body: find('tbody'),
+    state: find('.state'), reason: find('.reason'), path: find('.path'), sum: find('.sum'), body: find('tbody'),
     site: { row: find('tr.site'), canvas: find('tr.site canvas'), words: find('tr.site .words'), drawn: null },
     rows: new Map(),
     // Open until the reader decides otherwise, unless all of it was over before the page was opened.
     touched: false,
   };
-  setText(find('h2'), `${image}@${release}`);
-  setText(find('caption'), `Clients of the site, and how much of ${image}@${release} each of them holds`);
+  const title = image ? `${image}@${release}` : `release ${shortId(release)}, unknown to this node`;
+  setText(find('h2'), title);
+  setText(find('caption'), `Clients of the site, and how much of ${title} each of them holds`);
   find('summary').addEventListener('click', () => { section.touched = true; });
   root.addEventListener('toggle', () => { if (root.open && current) showRelease(section, section.own, current.nodes); });
   return section;
@@ -245,6 +274,7 @@ function showRelease(section, own, nodes) {
   setText(section.state, own ? own.state : '');
   section.state.className = `state ${own?.state ?? ''}`;
   setText(section.reason, own?.reason ?? '');
+  setText(section.path, own?.path ? `files on this node: ${own.path}` : '');
   setText(section.sum, releaseSummary(own, live, complete));
   if (!section.root.open) return;
   showSiteRow(section.site, live);
@@ -340,9 +370,8 @@ function amountsOf({ bytes: { total = 0, have = 0, wan = 0, lan = 0 } }) {
 }
 
 /** Remembers what rates and times are made of. Only what this page saw itself counts. */
-function observe(client, node, part, { have, wan, lan }) {
+function observe(client, node, part, { wan, lan }) {
   if (node.gone) return;
-  const now = performance.now();
   const moved = wan + lan;
   const last = client.samples.at(-1);
   // Counters that fall belong to an agent that started again.
@@ -350,8 +379,12 @@ function observe(client, node, part, { have, wan, lan }) {
   if (last && last.moved === 0 && moved > 0) client.startedAt = new Date();
   if (last && !last.complete && part.complete) client.finishedAt = new Date();
   if (!part.complete) client.finishedAt = null;
-  client.samples.push({ at: now, moved, have, complete: part.complete });
-  while (client.samples.length > 2 && now - client.samples[0].at > RATE_WINDOW_MS) client.samples.shift();
+  addSample(client.samples, { at: performance.now(), moved, complete: part.complete });
+}
+
+function addSample(samples, sample) {
+  samples.push(sample);
+  while (samples.length > 2 && sample.at - samples[0].at > RATE_WINDOW_MS) samples.shift();
 }
 
 function measuredRate({ samples }) {
