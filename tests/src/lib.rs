@@ -1,1 +1,29 @@
-//! stub
+//! The harness of the system tests: real processes of the built `branchmesh`, real web servers, real images and,
+//! for whole branch offices, network namespaces with thin links.
+//!
+//! It knows the product only from outside: its command line, its status, its files and the bytes that it puts
+//! on a wire. What a test claims about traffic is counted by the kernel's interface counters and by nginx's log,
+//! never by the product itself.
+//!
+//! A broken environment is a failed test: the harness panics with the command, its output and what to do.
+//! Everything that it starts or creates belongs to a value whose drop removes it.
+//!
+//! Reading order: [`branch`] puts an office together from [`netns`], [`nginx`], [`hq`] and [`node`].
+
+pub mod binary;
+pub mod branch;
+pub mod claims;
+pub mod counters;
+pub mod hq;
+pub mod images;
+pub mod netns;
+pub mod nginx;
+pub mod node;
+pub mod place;
+pub mod process;
+pub mod run;
+pub mod scratch;
+pub mod skip;
+pub mod status;
+pub mod turn;
+pub mod wait;

@@ -1,0 +1,261 @@
+//! One node: its folder, its certificate, its settings, and its agent when it runs.
+
+use crate::{
+    binary::branchmesh, hq::Headquarters, images, place::Place, process::Process, run::run, status::Status,
+    wait,
+};
+use serde::Serialize;
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
+
+/// An agent stops within this time when it is asked to.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// A status is answered within this time, also on a busy machine.
+const STATUS_LIMIT: Duration = Duration::from_secs(10);
+
+/// An agent's settings file (DESIGN section 7), as far as tests set them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Settings {
+    /// Everything that the node keeps.
+    pub data_dir: PathBuf,
+    /// Its site.
+    pub site: String,
+    /// `client` or `seed`.
+    pub role: String,
+    /// Repositories, nearest first.
+    pub origins: Vec<String>,
+    /// What it wants.
+    pub subscribe: Vec<String>,
+    /// Address for other nodes.
+    pub listen: SocketAddr,
+    /// Address of the local API.
+    pub http: SocketAddr,
+    /// Addresses of other nodes.
+    pub bootstrap: Vec<String>,
+    /// How often it asks an origin for news.
+    pub poll: String,
+    /// Who it is.
+    pub identity: IdentityFiles,
+    /// Whom it believes.
+    pub trust: TrustFiles,
+}
+
+/// The files of a device's identity.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentityFiles {
+    /// The organisation's CA.
+    pub ca: PathBuf,
+    /// The device certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// The repository's root of trust.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrustFiles {
+    /// The file.
+    pub root: PathBuf,
+}
+
+/// A node.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its settings; a change takes effect at the next start.
+    pub settings: Settings,
+    place: Place,
+    folder: PathBuf,
+    agent: Option<Process>,
+}
+
+impl Node {
+    /// A node with a certificate of `hq`'s CA, which wants everything of `origin`; not started.
+    ///
+    /// # Panics
+    /// If its folder cannot be made or its certificate not be issued.
+    #[must_use]
+    pub fn new(hq: &Headquarters, name: &str, site: &str, place: Place, parent: &Path, origin: &str) -> Self {
+        let folder = parent.join(name);
+        fs::create_dir_all(&folder)
+            .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+        let identity = folder.join("identity");
+        hq.issue(name, site, &identity);
+        let (listen, http) = match place {
+            Place::Namespace(_) => (address("0.0.0.0:8740"), address("127.0.0.1:8741")),
+            Place::Here => (free_address(), free_address()),
+        };
+        let settings = Settings {
+            data_dir: folder.join("data"),
+            site: site.into(),
+            role: "client".into(),
+            origins: vec![origin.into()],
+            subscribe: vec!["*".into()],
+            listen,
+            http,
+            bootstrap: Vec::new(),
+            poll: "2s".into(),
+            identity: IdentityFiles {
+                ca: identity.join("ca.pem"),
+                cert: identity.join("node.pem"),
+                key: identity.join("node.key"),
+            },
+            trust: TrustFiles { root: hq.root_of_trust() },
+        };
+        Self { name: name.into(), settings, place, folder, agent: None }
+    }
+
+    /// Starts its agent; doesn't wait for it.
+    ///
+    /// # Panics
+    /// If the agent cannot be started.
+    pub fn start(&mut self) {
+        let config = self.write_config();
+        let mut command = self.place.command(branchmesh());
+        command.arg("agent").arg("--config").arg(config).env("RUST_LOG", log_filter());
+        self.agent = Some(Process::start(&self.name, &command, &self.folder.join("agent.log")));
+    }
+
+    /// Writes its settings into its configuration file.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[must_use]
+    pub fn write_config(&self) -> PathBuf {
+        let config = self.folder.join("branchmesh.toml");
+        let text = toml::to_string(&self.settings).expect("settings have only names and values");
+        fs::write(&config, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", config.display()));
+        config
+    }
+
+    /// Kills its agent like a power cut.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.agent().kill();
+    }
+
+    /// Asks its agent to stop, and waits for it.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.agent().stop(STOP_LIMIT)
+    }
+
+    /// Its agent.
+    ///
+    /// # Panics
+    /// If it was never started.
+    #[track_caller]
+    pub fn agent(&mut self) -> &mut Process {
+        self.agent.as_mut().expect("the test has started this node")
+    }
+
+    /// Whether its agent runs.
+    pub fn is_running(&mut self) -> bool {
+        self.agent.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// Passes if its agent runs.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[track_caller]
+    pub fn expect_running(&mut self) {
+        assert!(self.is_running(), "{} has ended", self.name);
+    }
+
+    /// All that its agent has said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.agent.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// What its agent says about itself; none while it does not answer.
+    ///
+    /// # Panics
+    /// If the answer is not the JSON that DESIGN section 7 promises.
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        let http = self.settings.http.to_string();
+        let mut command = self.place.command(branchmesh());
+        let answer = run(command.args(["status", "--json", "--http", &http]), STATUS_LIMIT);
+        let status = answer.ok().then(|| serde_json::from_str(&answer.stdout));
+        status.map(|status| status.unwrap_or_else(|error| panic!("{error}\n{}", answer.describe())))
+    }
+
+    /// Waits until its status is as `wanted` says.
+    ///
+    /// # Panics
+    /// If that doesn't happen within `limit`, or its agent ends.
+    #[track_caller]
+    pub fn wait_for(&mut self, what: &str, limit: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
+        let mut last = None;
+        let found = wait::until(limit, || {
+            self.expect_running();
+            last = self.status();
+            last.clone().filter(|status| wanted(status))
+        });
+        found.unwrap_or_else(|| panic!("{}: not {what} within {limit:?}; last status: {last:#?}", self.name))
+    }
+
+    /// Waits until it says that a release is complete.
+    ///
+    /// # Panics
+    /// If that doesn't happen within `limit`.
+    #[track_caller]
+    pub fn wait_complete(&mut self, image: &str, release: &str, limit: Duration) -> Status {
+        self.wait_for(&format!("complete with {image}@{release}"), limit, |status| {
+            status.release(image, release).is_some_and(|entry| is_done(&entry.state))
+        })
+    }
+
+    /// Where a release's files are, when they are in place.
+    #[must_use]
+    pub fn release_folder(&self, image: &str, release: &str) -> PathBuf {
+        self.settings.data_dir.join("images").join(image).join(release)
+    }
+
+    /// Which of `sources` are not equal to this node's files of a release.
+    #[must_use]
+    pub fn wrong_files(&self, image: &str, release: &str, sources: &[&Path]) -> Vec<String> {
+        let folder = self.release_folder(image, release);
+        let wrong = sources.iter().filter(|source| {
+            let here = folder.join(source.file_name().expect("sources are files"));
+            !here.is_file() || !images::same_content(source, &here)
+        });
+        wrong.map(|source| format!("{}: {}", self.name, source.display())).collect()
+    }
+}
+
+/// Whether a release in this state has its files in place.
+#[must_use]
+pub fn is_done(state: &str) -> bool {
+    matches!(state, "complete" | "active")
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("a literal address")
+}
+
+/// A loopback address whose port is free for TCP and for UDP.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    let free = (0..100).find_map(|_| {
+        let tcp = TcpListener::bind("127.0.0.1:0").ok()?;
+        let address = tcp.local_addr().ok()?;
+        UdpSocket::bind(address).ok().map(|_| address)
+    });
+    free.expect("a machine has a free port")
+}
+
+fn log_filter() -> String {
+    std::env::var("BRANCHMESH_TEST_LOG").unwrap_or_else(|_| "info".into())
+}

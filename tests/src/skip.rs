@@ -1,0 +1,65 @@
+//! What a test needs of the machine, and the clear word when the machine lacks it.
+//!
+//! A skipped test passes, so that `cargo test --workspace` works for a newcomer without root; in CI (`CI=true`)
+//! a skip is a failure, because there it would hide that nothing was proved.
+
+use std::{env, fs, path::PathBuf, process::Command};
+
+/// Something that not every machine has.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// Network namespaces: Linux, root, `ip` and `tc`.
+    Namespaces,
+    /// A program in the search path or in the system's folders for administrators.
+    Program(&'static str),
+}
+
+/// Whether all of `needs` are there; if not, says so on stderr, and the caller returns.
+///
+/// # Panics
+/// If something is missing and `CI=true`.
+#[must_use]
+pub fn have_all(test: &str, needs: &[Need]) -> bool {
+    let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let missing = missing.join("; ");
+    assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{test} may not be skipped in CI: {missing}");
+    eprintln!("SKIPPED: {test}: {missing}");
+    false
+}
+
+impl Need {
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Namespaces if !cfg!(target_os = "linux") => {
+                Some("it needs Linux network namespaces".into())
+            }
+            Self::Namespaces if !is_root() => {
+                Some("it needs root, to make network namespaces (run `sudo -E cargo test`)".into())
+            }
+            Self::Namespaces => ["ip", "tc"].iter().find_map(|name| Self::Program(name).missing()),
+            Self::Program(name) => {
+                find_program(name).is_none().then(|| format!("the program {name} is not installed"))
+            }
+        }
+    }
+}
+
+/// Whether this process is root.
+#[must_use]
+pub fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Where a program is; also in the `sbin` folders, which a user's search path often lacks.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let admin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path)
+        .chain(admin)
+        .map(|folder| folder.join(name))
+        .find(|program| fs::metadata(program).is_ok_and(|found| found.is_file()))
+}
