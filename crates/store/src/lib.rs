@@ -1,1 +1,42 @@
-//! stub
+//! A node's disk: which blocks are here, and the files that they become.
+//!
+//! The store has the shape of the repository: a pack is a file with the same offsets as at the origin, and holes
+//! where blocks are missing. Which ranges are present is kept in `presence.redb`, in this order and never in
+//! another: data written, data synced, range recorded. After a crash nothing is claimed that is not on disk, and
+//! nothing needs to be hashed to find that out.
+//!
+//! Everything that enters is a [`VerifiedBlock`](branchmesh_image::VerifiedBlock), and everything that leaves was
+//! hashed again on its way out: a disk may lie, and a node must never pass that on.
+//!
+//! ```text
+//! <data_dir>/store/lock                            held while the store is open
+//! <data_dir>/store/presence.redb                   ledger: ranges present, release records
+//! <data_dir>/store/packs/ab/<64 hex>.pack          packs with holes
+//! <data_dir>/store/indexes/ab/<64 hex>             encoded index parts
+//! <data_dir>/store/tmp/                            index parts that are being written
+//! <data_dir>/images/<image>/<release>/<files>      assembled releases
+//! <data_dir>/images/<image>/current                names the active release
+//! ```
+//!
+//! All calls block; an async caller gives them to blocking threads.
+
+mod assemble;
+mod disk;
+mod error;
+mod extents;
+mod files;
+mod images;
+mod ledger;
+mod packs;
+mod parts;
+mod presence;
+mod releases;
+mod retention;
+mod space;
+mod store;
+
+pub use assemble::AssembleError;
+pub use error::{ReadError, StoreError};
+pub use releases::{ReleaseRecord, SOURCES_MAX};
+pub use space::{Floor, Usage};
+pub use store::Store;

@@ -1,0 +1,212 @@
+//! Which bytes of one pack are present: sorted ranges that neither overlap nor touch.
+
+use branchmesh_image::{
+    codec::{self, CodecError},
+    index::PACK_MAX,
+};
+use std::ops::Range;
+
+/// Most ranges of one pack. A pack has some 500 blocks, more only where a release has many tiny files; the limit
+/// keeps a pack's record below [`RECORD_BYTES_MAX`].
+pub(crate) const EXTENTS_MAX: usize = 1 << 18;
+
+/// Most bytes of a pack's record: ranges of 8 bytes and the length.
+const RECORD_BYTES_MAX: usize = EXTENTS_MAX * 8 + 16;
+
+/// A record that no store has written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExtentsError {
+    #[error("{0}")]
+    Codec(#[from] CodecError),
+    #[error("ranges overlap, are empty or lie beyond the pack's end")]
+    Impossible,
+}
+
+/// A set of bytes of a pack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extents {
+    ranges: Vec<Range<u32>>,
+    bytes: u64,
+}
+
+impl Extents {
+    /// How many bytes are in the set.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the set is empty.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// How many ranges it takes to say what is in the set.
+    pub(crate) fn range_count(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Whether all of `range` is in the set.
+    pub(crate) fn contains(&self, range: &Range<u32>) -> bool {
+        let at = self.ranges.partition_point(|have| have.end < range.end);
+        self.ranges.get(at).is_some_and(|have| have.start <= range.start && range.end <= have.end)
+    }
+
+    /// Adds `range`, and merges it with what it overlaps or touches.
+    pub(crate) fn insert(&mut self, range: &Range<u32>) {
+        if range.is_empty() {
+            return;
+        }
+        let first = self.ranges.partition_point(|have| have.end < range.start);
+        let last = self.ranges.partition_point(|have| have.start <= range.end);
+        let swallowed = &self.ranges[first..last];
+        let start = swallowed.first().map_or(range.start, |have| have.start.min(range.start));
+        let end = swallowed.last().map_or(range.end, |have| have.end.max(range.end));
+        self.bytes = self.bytes - sum(swallowed) + u64::from(end - start);
+        self.ranges.splice(first..last, std::iter::once(start..end));
+    }
+
+    /// Takes `range` out.
+    pub(crate) fn remove(&mut self, range: &Range<u32>) {
+        if range.is_empty() {
+            return;
+        }
+        let first = self.ranges.partition_point(|have| have.end <= range.start);
+        let last = self.ranges.partition_point(|have| have.start < range.end);
+        let cut = &self.ranges[first..last];
+        let left = cut.first().map(|have| have.start..range.start);
+        let right = cut.last().map(|have| range.end..have.end);
+        let kept: Vec<Range<u32>> = left.into_iter().chain(right).filter(|rest| !rest.is_empty()).collect();
+        self.bytes = self.bytes - sum(cut) + sum(&kept);
+        self.ranges.splice(first..last, kept);
+    }
+
+    /// Adds every range of `other`.
+    pub(crate) fn insert_all(&mut self, other: &Self) {
+        other.ranges.iter().for_each(|range| self.insert(range));
+    }
+
+    /// Takes every range of `other` out.
+    pub(crate) fn remove_all(&mut self, other: &Self) {
+        other.ranges.iter().for_each(|range| self.remove(range));
+    }
+
+    /// The record: for each range the gap before it and its length, small numbers for the codec.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut end = 0;
+        let steps: Vec<(u32, u32)> = self
+            .ranges
+            .iter()
+            .map(|range| {
+                let gap = range.start - end;
+                end = range.end;
+                (gap, range.end - range.start)
+            })
+            .collect();
+        codec::encode(&steps)
+    }
+
+    /// Reads and checks a record.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, ExtentsError> {
+        let steps: Vec<(u32, u32)> = codec::decode::<_, RECORD_BYTES_MAX>(bytes)?;
+        let mut extents = Self { ranges: Vec::with_capacity(steps.len()), bytes: 0 };
+        let mut end: u32 = 0;
+        for (number, (gap, length)) in steps.into_iter().enumerate() {
+            let start = end.checked_add(gap).ok_or(ExtentsError::Impossible)?;
+            end = start.checked_add(length).ok_or(ExtentsError::Impossible)?;
+            let touches = number > 0 && gap == 0;
+            if touches || length == 0 || end > PACK_MAX {
+                return Err(ExtentsError::Impossible);
+            }
+            extents.ranges.push(start..end);
+            extents.bytes += u64::from(length);
+        }
+        Ok(extents)
+    }
+}
+
+fn sum(ranges: &[Range<u32>]) -> u64 {
+    ranges.iter().map(|range| u64::from(range.end - range.start)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    /// Small numbers, so that ranges often overlap, touch and swallow each other.
+    const WORLD: u32 = 64;
+
+    fn range() -> impl Strategy<Value = Range<u32>> {
+        (0..WORLD, 0..20u32).prop_map(|(start, length)| start..(start + length).min(WORLD))
+    }
+
+    fn check(extents: &Extents, model: &BTreeSet<u32>) -> Result<(), TestCaseError> {
+        prop_assert_eq!(extents.bytes(), model.len() as u64);
+        let bytes: BTreeSet<u32> = extents.ranges.iter().flat_map(Clone::clone).collect();
+        prop_assert_eq!(&bytes, model);
+        let apart = extents.ranges.windows(2).all(|pair| pair[0].end < pair[1].start);
+        prop_assert!(apart, "{:?} is not sorted and merged", extents);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn it_behaves_like_a_set_of_bytes(steps in prop::collection::vec((any::<bool>(), range()), 0..60), probe in range()) {
+            let mut extents = Extents::default();
+            let mut model = BTreeSet::new();
+            for (insert, range) in steps {
+                if insert {
+                    extents.insert(&range);
+                    model.extend(range);
+                } else {
+                    extents.remove(&range);
+                    model.retain(|byte| !range.contains(byte));
+                }
+                check(&extents, &model)?;
+            }
+            if !probe.is_empty() {
+                prop_assert_eq!(extents.contains(&probe), probe.clone().all(|byte| model.contains(&byte)));
+            }
+            prop_assert_eq!(&Extents::from_bytes(&extents.to_bytes()).unwrap(), &extents);
+        }
+
+        #[test]
+        fn union_and_difference_behave_like_those_of_sets(
+            left in prop::collection::vec(range(), 0..20),
+            right in prop::collection::vec(range(), 0..20),
+        ) {
+            let build = |ranges: &[Range<u32>]| {
+                let mut extents = Extents::default();
+                ranges.iter().for_each(|range| extents.insert(range));
+                (extents, ranges.iter().flat_map(Clone::clone).collect::<BTreeSet<u32>>())
+            };
+            let ((left, left_model), (right, right_model)) = (build(&left), build(&right));
+            let mut union = left.clone();
+            union.insert_all(&right);
+            check(&union, &left_model.union(&right_model).copied().collect())?;
+            let mut rest = left;
+            rest.remove_all(&right);
+            check(&rest, &left_model.difference(&right_model).copied().collect())?;
+        }
+
+        #[test]
+        fn hostile_records_are_refused_or_consistent(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(extents) = Extents::from_bytes(&bytes) {
+                prop_assert!(extents.ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
+                prop_assert!(extents.ranges.iter().all(|range| !range.is_empty() && range.end <= PACK_MAX));
+                prop_assert_eq!(extents.bytes(), sum(&extents.ranges));
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_record_is_readable() {
+        let mut extents = Extents::default();
+        for number in 0..u32::try_from(EXTENTS_MAX).unwrap() {
+            extents.ranges.push(number * 100..number * 100 + 50);
+        }
+        extents.bytes = EXTENTS_MAX as u64 * 50;
+        assert_eq!(Extents::from_bytes(&extents.to_bytes()).unwrap(), extents);
+    }
+}

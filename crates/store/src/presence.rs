@@ -1,0 +1,185 @@
+//! Which bytes of which packs are here, in memory.
+//!
+//! A byte of a pack is in one of three states:
+//!
+//! * **absent**;
+//! * **fresh**: written, and readable in this process, but not yet synced and recorded;
+//! * **kept**: synced and recorded in the ledger.
+//!
+//! `packs` holds fresh and kept bytes, `fresh` the fresh ones. The state changes by the methods below, named after
+//! what happened. All of them except [`arrived`](Presence::arrived) are called by whoever holds the store's commit
+//! turn, so that a commit never races with another change of what it is about to record.
+
+use crate::{
+    disk::PackFile,
+    extents::{EXTENTS_MAX, Extents},
+};
+use branchmesh_image::{Location, PackId};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+};
+
+/// What is present.
+#[derive(Default)]
+pub(crate) struct Presence {
+    packs: HashMap<PackId, Extents>,
+    fresh: HashMap<PackId, Fresh>,
+    /// Packs whose record in the ledger claims other bytes than are kept.
+    stale: HashSet<PackId>,
+    /// Raised whenever bytes are forgotten: a write that was under way at that moment must not be believed.
+    epoch: u64,
+}
+
+/// The fresh bytes of one pack, and a handle that stays open until they are synced: the system reports a failed
+/// write-back only to those who had the file open.
+pub(crate) struct Fresh {
+    pub(crate) extents: Extents,
+    pub(crate) file: Arc<dyn PackFile>,
+    /// Nothing of the pack was here before: its name has to be synced too.
+    pub(crate) is_new: bool,
+}
+
+/// What became of a written block.
+pub(crate) enum Arrival {
+    /// It is present; so many packs have fresh bytes.
+    Fresh { packs: usize },
+    /// Something was forgotten while it was written: it has to be written again.
+    Overtaken,
+    /// The pack would get more ranges than are kept.
+    TooManyHoles,
+}
+
+pub(crate) fn range(at: &Location) -> Range<u32> {
+    at.offset..at.offset + at.len
+}
+
+impl Presence {
+    /// What the ledger said at start.
+    pub(crate) fn load(kept: impl IntoIterator<Item = (PackId, Extents)>) -> Self {
+        Self { packs: kept.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Whether a block is here. The location must lie inside a pack.
+    pub(crate) fn has(&self, at: &Location) -> bool {
+        self.packs.get(&at.pack).is_some_and(|extents| extents.contains(&range(at)))
+    }
+
+    /// Present bytes of all packs.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.packs.values().map(Extents::bytes).sum()
+    }
+
+    /// Fresh bytes of all packs.
+    pub(crate) fn fresh_bytes(&self) -> u64 {
+        self.fresh.values().map(|fresh| fresh.extents.bytes()).sum()
+    }
+
+    /// The packs of which something is present.
+    pub(crate) fn packs(&self) -> impl Iterator<Item = &PackId> {
+        self.packs.keys()
+    }
+
+    /// To be asked before a write and given to [`arrived`](Self::arrived) after it.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// A block was written to `file`; the write began in `epoch`.
+    pub(crate) fn arrived(&mut self, at: &Location, file: &Arc<dyn PackFile>, epoch: u64) -> Arrival {
+        if epoch != self.epoch {
+            return Arrival::Overtaken;
+        }
+        let present = self.packs.entry(at.pack).or_default();
+        if present.range_count() >= EXTENTS_MAX {
+            return Arrival::TooManyHoles;
+        }
+        let is_new = present.is_empty();
+        present.insert(&range(at));
+        let fresh = self.fresh.entry(at.pack).or_insert_with(|| Fresh {
+            extents: Extents::default(),
+            file: Arc::clone(file),
+            is_new,
+        });
+        fresh.extents.insert(&range(at));
+        Arrival::Fresh { packs: self.fresh.len() }
+    }
+
+    /// A commit begins: what is fresh now is in its hands. It stays readable.
+    pub(crate) fn commit_began(&mut self) -> HashMap<PackId, Fresh> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// The data of these packs is synced: the ledger may claim what is present of them.
+    pub(crate) fn synced(&mut self, batch: &HashMap<PackId, Fresh>) {
+        self.stale.extend(batch.keys());
+    }
+
+    /// What the ledger should say of the packs about which it says something else.
+    pub(crate) fn to_record(&self) -> Vec<(PackId, Extents)> {
+        self.stale.iter().map(|pack| (*pack, self.kept(pack))).collect()
+    }
+
+    /// The ledger took [`to_record`](Self::to_record).
+    pub(crate) fn recorded(&mut self) {
+        self.stale.clear();
+    }
+
+    /// The ledger did not take the claims of a commit: its blocks are fresh as before.
+    pub(crate) fn commit_failed(&mut self, batch: HashMap<PackId, Fresh>) {
+        for (pack, mut older) in batch {
+            if let Some(newer) = self.fresh.remove(&pack) {
+                older.extents.insert_all(&newer.extents);
+            }
+            self.fresh.insert(pack, older);
+        }
+    }
+
+    /// Writing or syncing a pack failed: nothing of it is believed that was not kept before.
+    pub(crate) fn pack_failed(&mut self, pack: &PackId, syncing: Option<&Extents>) {
+        let fresh = self.fresh.remove(pack);
+        if let Some(present) = self.packs.get_mut(pack) {
+            fresh.iter().for_each(|fresh| present.remove_all(&fresh.extents));
+            syncing.iter().for_each(|syncing| present.remove_all(syncing));
+        }
+        self.forgot(*pack);
+    }
+
+    /// These bytes are not what they should be, or not wanted any more.
+    pub(crate) fn forget(&mut self, at: &Location) {
+        if let Some(fresh) = self.fresh.get_mut(&at.pack) {
+            fresh.extents.remove(&range(at));
+        }
+        if let Some(present) = self.packs.get_mut(&at.pack) {
+            present.remove(&range(at));
+        }
+        self.forgot(at.pack);
+    }
+
+    /// Nothing of a pack is wanted any more. Gives the bytes that were present.
+    pub(crate) fn forget_pack(&mut self, pack: &PackId) -> u64 {
+        self.fresh.remove(pack);
+        let bytes = self.packs.remove(pack).map_or(0, |extents| extents.bytes());
+        self.forgot(*pack);
+        bytes
+    }
+
+    /// Present, and not fresh.
+    fn kept(&self, pack: &PackId) -> Extents {
+        let mut kept = self.packs.get(pack).cloned().unwrap_or_default();
+        self.fresh.get(pack).iter().for_each(|fresh| kept.remove_all(&fresh.extents));
+        kept
+    }
+
+    fn forgot(&mut self, pack: PackId) {
+        self.stale.insert(pack);
+        self.epoch += 1;
+        if self.packs.get(&pack).is_some_and(Extents::is_empty) {
+            self.packs.remove(&pack);
+        }
+        if self.fresh.get(&pack).is_some_and(|fresh| fresh.extents.is_empty()) {
+            self.fresh.remove(&pack);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Free space: a node never takes the space that its machine's users need.
+
+use crate::error::StoreError;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// Bytes that may be written before the file system is asked again: rarely enough to cost nothing, and little
+/// enough that the floor, which is gigabytes, is not missed by much when others fill the disk meanwhile.
+const GRANT_MAX: u64 = 16 << 20;
+
+/// How much must stay free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Floor {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of the file system.
+    Percent(u8),
+}
+
+/// How much a store takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of blocks that are present.
+    pub pack_bytes: u64,
+    /// Bytes that are free on the file system of packs; `None` if the system does not say.
+    pub free_bytes: Option<u64>,
+}
+
+/// Watches one file system.
+pub(crate) struct Space {
+    folder: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    floor: Floor,
+    /// Bytes that may be written without asking.
+    granted: u64,
+}
+
+impl Space {
+    /// Watches the file system that holds `folder`, at first without a floor.
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder, state: Mutex::new(State { floor: Floor::Bytes(0), granted: 0 }) }
+    }
+
+    pub(crate) fn set_floor(&self, floor: Floor) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { floor, granted: 0 };
+    }
+
+    /// Bytes that are free.
+    pub(crate) fn free(&self) -> Option<u64> {
+        fs4::available_space(&self.folder).ok()
+    }
+
+    /// Takes `bytes` of the space above the floor, or says that it is not there.
+    pub(crate) fn claim(&self, bytes: u64) -> Result<(), StoreError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.granted < bytes {
+            state.granted = headroom(&self.folder, state.floor)?.min(bytes.max(GRANT_MAX));
+        }
+        state.granted = state.granted.checked_sub(bytes).ok_or_else(|| below(&self.folder, state.floor))?;
+        Ok(())
+    }
+
+    /// Checks that `bytes` fit above the floor of the file system that holds `folder`.
+    pub(crate) fn check(&self, folder: &Path, bytes: u64) -> Result<(), StoreError> {
+        let floor = self.state.lock().unwrap_or_else(PoisonError::into_inner).floor;
+        if headroom(folder, floor)? < bytes { Err(below(folder, floor)) } else { Ok(()) }
+    }
+}
+
+/// Bytes between the floor and what is free. A system that does not say is taken as endless: a full disk is
+/// noticed by the write itself.
+fn headroom(folder: &Path, floor: Floor) -> Result<u64, StoreError> {
+    let Ok(stats) = fs4::statvfs(folder) else { return Ok(u64::MAX) };
+    let floor = floor_bytes(floor, stats.total_space());
+    stats.available_space().checked_sub(floor).ok_or_else(|| StoreError::BelowFloor {
+        path: folder.to_path_buf(),
+        free: stats.available_space(),
+        floor,
+    })
+}
+
+fn below(folder: &Path, floor: Floor) -> StoreError {
+    let (free, total) =
+        fs4::statvfs(folder).map_or((0, 0), |stats| (stats.available_space(), stats.total_space()));
+    StoreError::BelowFloor { path: folder.to_path_buf(), free, floor: floor_bytes(floor, total) }
+}
+
+fn floor_bytes(floor: Floor, total: u64) -> u64 {
+    match floor {
+        Floor::Bytes(bytes) => bytes,
+        Floor::Percent(percent) => total / 100 * u64::from(percent.min(100)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_above_the_floor_may_be_taken_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = Space::new(folder.path().to_path_buf());
+        space.claim(1 << 20).unwrap();
+        for floor in [Floor::Percent(100), Floor::Bytes(u64::MAX)] {
+            space.set_floor(floor);
+            assert!(matches!(space.claim(1), Err(StoreError::BelowFloor { .. })), "{floor:?}");
+            assert!(matches!(space.check(folder.path(), 1), Err(StoreError::BelowFloor { .. })));
+        }
+        space.set_floor(Floor::Bytes(space.free().unwrap() / 2));
+        space.claim(1 << 20).unwrap();
+        assert!(space.claim(space.free().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_share_of_a_disk_is_counted_in_its_bytes() {
+        assert_eq!(floor_bytes(Floor::Percent(10), 1000), 100);
+        assert_eq!(floor_bytes(Floor::Percent(255), 1000), 1000);
+        assert_eq!(floor_bytes(Floor::Bytes(7), 1000), 7);
+    }
+}

@@ -1,0 +1,359 @@
+//! The store itself: opening it, and blocks in and out.
+//!
+//! No lock is held while a block is read, hashed or written. Whoever makes fresh blocks durable or takes claims
+//! back holds the commit turn. Lock order: assembly turn, folder turn, commit turn, presence, ledger.
+
+use crate::{
+    disk::{Disk, SystemDisk},
+    error::{ReadError, StoreError},
+    extents::Extents,
+    images,
+    ledger::Ledger,
+    packs::Packs,
+    parts::Parts,
+    presence::{Arrival, Fresh, Presence},
+    space::{Floor, Space, Usage},
+};
+use branchmesh_image::{BlockId, Location, PackId, VerifiedBlock, index::PACK_MAX};
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+/// Most packs with fresh blocks; one more commits. Each holds a file open, and Linux gives a process 1024.
+const FRESH_PACKS_MAX: usize = 128;
+
+/// Most attempts at a write that is overtaken by somebody who forgets blocks, which is rare.
+const WRITE_ATTEMPTS_MAX: usize = 4;
+
+/// A node's disk. Clones share one store.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    images: PathBuf,
+    packs: Packs,
+    parts: Parts,
+    ledger: Ledger,
+    space: Space,
+    presence: RwLock<Presence>,
+    commit_turn: Mutex<()>,
+    folder_turn: Mutex<()>,
+    assembly_turn: Mutex<()>,
+    /// Held, not used: the system frees it when the process ends, however it ends.
+    _lock: fs::File,
+}
+
+/// Why bytes at a place were not a block.
+enum Misread {
+    /// Other bytes, or fewer.
+    Damaged,
+    /// No bytes.
+    Io(StoreError),
+}
+
+impl Store {
+    /// Opens the store below `data_dir`, makes it if it is not there, and clears away what a crash has left.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_on(data_dir, Arc::new(SystemDisk))
+    }
+
+    pub(crate) fn open_on(data_dir: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+        let folder = data_dir.join("store");
+        let (packs, indexes, temporary) = (folder.join("packs"), folder.join("indexes"), folder.join("tmp"));
+        let images = data_dir.join("images");
+        for folder in [&packs, &indexes, &temporary, &images] {
+            fs::create_dir_all(folder).map_err(|error| StoreError::io("create", folder, error))?;
+        }
+        let lock = lock(data_dir, &folder.join("lock"))?;
+        empty(&temporary)?;
+        let packs = Packs::new(packs, disk);
+        let ledger = Ledger::open(folder.join("presence.redb"))?;
+        let presence = load_presence(&ledger, &packs)?;
+        let store = Self {
+            inner: Arc::new(Inner {
+                images,
+                packs,
+                parts: Parts::new(indexes, temporary),
+                ledger,
+                space: Space::new(folder),
+                presence: RwLock::new(presence),
+                commit_turn: Mutex::default(),
+                folder_turn: Mutex::default(),
+                assembly_turn: Mutex::default(),
+                _lock: lock,
+            }),
+        };
+        store.sweep()?;
+        Ok(store)
+    }
+
+    /// Whether a block is here.
+    #[must_use]
+    pub fn has(&self, at: &Location) -> bool {
+        check_location(at).is_ok() && self.presence().has(at)
+    }
+
+    /// Writes a block to its place. It can be read at once, and is claimed after a crash from the next
+    /// [`commit`](Self::commit) on. After an error the block is not here, and others of its pack that were not
+    /// committed may be forgotten.
+    pub fn write(&self, at: &Location, block: &VerifiedBlock) -> Result<(), StoreError> {
+        check_location(at)?;
+        if block.bytes().len() != at.len as usize {
+            let (expected, found) = (at.len, block.bytes().len());
+            return Err(StoreError::WrongLength { id: *block.id(), expected, found });
+        }
+        for _ in 0..WRITE_ATTEMPTS_MAX {
+            match self.write_once(at, block)? {
+                Arrival::Fresh { packs } if packs > FRESH_PACKS_MAX => return self.commit(),
+                Arrival::Fresh { .. } => return Ok(()),
+                Arrival::TooManyHoles => return Err(StoreError::TooManyHoles(at.pack)),
+                Arrival::Overtaken => {}
+            }
+        }
+        let overtaken = io::Error::other("blocks of it were forgotten again and again meanwhile");
+        Err(StoreError::io("write", &self.packs().path(&at.pack), overtaken))
+    }
+
+    /// Makes everything that was written survive a power cut. Packs that cannot be synced lose their fresh blocks,
+    /// the others are kept, and the error names the first that failed.
+    pub fn commit(&self) -> Result<(), StoreError> {
+        let _turn = self.commit_turn();
+        let parts = self.parts().sync();
+        let mut batch = self.presence_mut().commit_began();
+        let blocks = self.sync_packs(&mut batch);
+        self.presence_mut().synced(&batch);
+        let recorded = self.record_claims();
+        if recorded.is_err() {
+            self.presence_mut().commit_failed(batch);
+        }
+        blocks.and(recorded).and(parts)
+    }
+
+    /// Bytes of blocks that a crash would lose.
+    #[must_use]
+    pub fn uncommitted_bytes(&self) -> u64 {
+        self.presence().fresh_bytes()
+    }
+
+    /// Reads a block and hashes it. One that has rotted is forgotten durably.
+    pub fn read(&self, at: &Location, id: &BlockId) -> Result<VerifiedBlock, ReadError> {
+        if !self.has(at) {
+            return Err(ReadError::NotHere(*id));
+        }
+        match self.read_once(at, id) {
+            Ok(block) => Ok(block),
+            Err(Misread::Io(error)) => Err(error.into()),
+            Err(Misread::Damaged) => self.confirm_damage(at, id),
+        }
+    }
+
+    /// Takes back the claim to these blocks, for example when the disk cannot read them any more.
+    pub fn forget(&self, blocks: &[Location]) -> Result<(), StoreError> {
+        blocks.iter().try_for_each(check_location)?;
+        let _turn = self.commit_turn();
+        blocks.iter().for_each(|at| self.presence_mut().forget(at));
+        self.record_claims()
+    }
+
+    /// Sets how much space must stay free; from then on writes that would take it are refused.
+    pub fn set_floor(&self, floor: Floor) {
+        self.inner.space.set_floor(floor);
+    }
+
+    /// How much the store takes and how much is left.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage { pack_bytes: self.presence().bytes(), free_bytes: self.space().free() }
+    }
+
+    fn write_once(&self, at: &Location, block: &VerifiedBlock) -> Result<Arrival, StoreError> {
+        let epoch = {
+            let presence = self.presence();
+            if presence.has(at) {
+                return Ok(Arrival::Fresh { packs: 0 });
+            }
+            presence.epoch()
+        };
+        self.space().claim(u64::from(at.len))?;
+        let file = self.packs().writable(&at.pack)?;
+        if let Err(error) = file.write_all_at(block.bytes(), u64::from(at.offset)) {
+            let _turn = self.commit_turn();
+            self.give_up(&at.pack, None);
+            return Err(StoreError::io("write", &self.packs().path(&at.pack), error));
+        }
+        Ok(self.presence_mut().arrived(at, &file, epoch))
+    }
+
+    /// Syncs the packs of `batch`. Those that fail leave it, and their blocks are forgotten.
+    fn sync_packs(&self, batch: &mut HashMap<PackId, Fresh>) -> Result<(), StoreError> {
+        let mut folders = HashSet::new();
+        let mut outcome = Ok(());
+        batch.retain(|pack, fresh| {
+            let Err(error) = self.sync_pack(pack, fresh, &mut folders) else { return true };
+            tracing::error!(%error, "the blocks that this pack got since the last commit are forgotten");
+            self.give_up(pack, Some(&fresh.extents));
+            if outcome.is_ok() {
+                outcome = Err(error);
+            }
+            false
+        });
+        outcome
+    }
+
+    fn sync_pack(
+        &self,
+        pack: &PackId,
+        fresh: &Fresh,
+        folders: &mut HashSet<PathBuf>,
+    ) -> Result<(), StoreError> {
+        fresh.file.sync().map_err(|error| StoreError::io("sync", &self.packs().path(pack), error))?;
+        if fresh.is_new { self.packs().sync_name(pack, folders) } else { Ok(()) }
+    }
+
+    /// A write or a sync of this pack failed. The system may have dropped any of its unsynced pages and will not
+    /// say so again: a second sync that succeeds proves nothing. The caller holds the commit turn.
+    fn give_up(&self, pack: &PackId, syncing: Option<&Extents>) {
+        self.presence_mut().pack_failed(pack, syncing);
+        self.packs().close(pack);
+    }
+
+    /// Brings the ledger up to date. The caller holds the commit turn.
+    pub(crate) fn record_claims(&self) -> Result<(), StoreError> {
+        let claims = self.presence().to_record();
+        if claims.is_empty() {
+            return Ok(());
+        }
+        self.ledger().set_presence(&claims)?;
+        self.presence_mut().recorded();
+        Ok(())
+    }
+
+    fn read_once(&self, at: &Location, id: &BlockId) -> Result<VerifiedBlock, Misread> {
+        let file = self.packs().readable(&at.pack).map_err(Misread::Io)?.ok_or(Misread::Damaged)?;
+        let mut bytes = vec![0; at.len as usize];
+        file.read_exact_at(&mut bytes, u64::from(at.offset)).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                return Misread::Damaged;
+            }
+            Misread::Io(StoreError::io("read", &self.packs().path(&at.pack), error))
+        })?;
+        VerifiedBlock::verify(id, bytes).map_err(|_| Misread::Damaged)
+    }
+
+    /// Reads a damaged block once more while nobody can replace it: it may have been forgotten and fetched again
+    /// since, or the damage was in memory and not on the disk.
+    fn confirm_damage(&self, at: &Location, id: &BlockId) -> Result<VerifiedBlock, ReadError> {
+        let _turn = self.commit_turn();
+        if !self.has(at) {
+            return Err(ReadError::NotHere(*id));
+        }
+        self.packs().close(&at.pack);
+        match self.read_once(at, id) {
+            Ok(block) => return Ok(block),
+            Err(Misread::Io(error)) => return Err(error.into()),
+            Err(Misread::Damaged) => {}
+        }
+        tracing::warn!(block = %id, pack = %at.pack, "a block had rotted on this disk; it will be fetched again");
+        self.presence_mut().forget(at);
+        if let Err(error) = self.record_claims() {
+            // Forgotten in memory, and the next commit tries again.
+            tracing::error!(%error, "the ledger still claims a rotten block");
+        }
+        Err(ReadError::Rotten { id: *id, pack: at.pack })
+    }
+
+    pub(crate) fn images(&self) -> &Path {
+        &self.inner.images
+    }
+
+    pub(crate) fn packs(&self) -> &Packs {
+        &self.inner.packs
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.inner.ledger
+    }
+
+    pub(crate) fn space(&self) -> &Space {
+        &self.inner.space
+    }
+
+    fn presence(&self) -> RwLockReadGuard<'_, Presence> {
+        self.inner.presence.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn presence_mut(&self) -> RwLockWriteGuard<'_, Presence> {
+        self.inner.presence.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by whoever makes blocks durable or takes claims back.
+    pub(crate) fn commit_turn(&self) -> MutexGuard<'_, ()> {
+        self.inner.commit_turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by whoever puts release folders or the pointer to the active one in place.
+    pub(crate) fn folder_turn(&self) -> MutexGuard<'_, ()> {
+        self.inner.folder_turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while a release is put together or taken away: one at a time has all of the disk's speed.
+    pub(crate) fn assembly_turn(&self) -> MutexGuard<'_, ()> {
+        self.inner.assembly_turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Locations come from signed indexes, which check them too.
+fn check_location(at: &Location) -> Result<(), StoreError> {
+    let fits = at.offset.checked_add(at.len).is_some_and(|end| end <= PACK_MAX);
+    if at.len == 0 || !fits {
+        return Err(StoreError::BadLocation { offset: at.offset, len: at.len });
+    }
+    Ok(())
+}
+
+/// Makes sure that no other process has this store open, as long as the file lives.
+fn lock(data_dir: &Path, path: &Path) -> Result<fs::File, StoreError> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(|error| StoreError::io("open", path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(data_dir.to_path_buf())),
+        Err(fs::TryLockError::Error(error)) => Err(StoreError::io("lock", path, error)),
+    }
+}
+
+/// Removes what is in a folder of temporary files.
+fn empty(folder: &Path) -> Result<(), StoreError> {
+    images::list(folder)?.iter().try_for_each(|path| images::remove(path))
+}
+
+/// What the ledger claims, without what cannot be: somebody may have removed or cut a pack's file.
+fn load_presence(ledger: &Ledger, packs: &Packs) -> Result<Presence, StoreError> {
+    let mut kept = ledger.presence()?;
+    let mut changed = Vec::new();
+    for (pack, extents) in &mut kept {
+        let length = fs::metadata(packs.path(pack)).map_or(0, |metadata| metadata.len());
+        let end = u32::try_from(length).unwrap_or(PACK_MAX).min(PACK_MAX);
+        let claimed = extents.bytes();
+        extents.remove(&(end..PACK_MAX));
+        if extents.bytes() < claimed {
+            let bytes = claimed - extents.bytes();
+            tracing::warn!(%pack, bytes, "a pack lost blocks while no agent ran; they will be fetched again");
+            changed.push((*pack, extents.clone()));
+        }
+    }
+    if !changed.is_empty() {
+        ledger.set_presence(&changed)?;
+    }
+    kept.retain(|(_, extents)| !extents.is_empty());
+    Ok(Presence::load(kept))
+}
