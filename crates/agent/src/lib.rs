@@ -1,1 +1,46 @@
-//! stub
+//! The daemon: one loop that feeds the exchange from mesh, store and repository, and carries its actions out.
+//!
+//! The loop (`run`) alone changes state, one event at a time, and drains the exchange's actions after each.
+//! Whatever takes time (a request, a transfer, an index, putting files in place) is a task that tells the loop
+//! how it ended. Only this crate knows both the brain and the shell.
+
+mod agent;
+mod api;
+pub mod config;
+mod happening;
+mod metrics;
+mod releases;
+mod rollout;
+mod run;
+mod serve;
+mod shared;
+mod sources;
+pub mod status;
+mod throttle;
+mod transfer;
+pub mod units;
+mod view;
+
+pub use agent::{Agent, AgentError};
+pub use api::{ApiError, GetRequest};
+pub use branchmesh_mesh::ca;
+pub use config::{ConfigError, Layer, Settings};
+pub use happening::GetAnswer;
+pub use throttle::TokenBucket;
+
+/// An error and all that caused it, in one line.
+#[must_use]
+pub fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some crates repeat their cause in their own text.
+        if !words.contains(&text) {
+            words.push_str(": ");
+            words.push_str(&text);
+        }
+        cause = error.source();
+    }
+    words
+}

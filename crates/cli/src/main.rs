@@ -1,2 +1,73 @@
-//! stub
-fn main() {}
+//! The `branchmesh` command.
+//!
+//! Talk goes to stderr, data to stdout. Exit codes: 0 done, 1 failed, 2 wrong command line or configuration,
+//! 3 the local agent does not answer.
+
+mod commands;
+mod demo;
+mod failure;
+mod local_agent;
+mod logging;
+mod text;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use std::process::ExitCode;
+
+/// Spreads machine images inside branch sites: once over each WAN link, then from client to client.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    logging: logging::Logging,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the main job on this machine: a headquarters, a thin WAN and a site of agents
+    Demo(demo::Demo),
+    /// Makes repositories and looks into them
+    #[command(subcommand)]
+    Repo(commands::repo::Repo),
+    /// Publishes a release of an image
+    Publish(commands::publish::Publish),
+    /// Points a channel to a release
+    Promote(commands::publish::Promote),
+    /// Makes the organisation's certificate authority and device certificates
+    #[command(subcommand)]
+    Ca(commands::ca::Ca),
+    /// Runs a node
+    Agent(Box<commands::agent::RunAgent>),
+    /// Shows what the local agent does, and its site
+    Status(commands::status::ShowStatus),
+    /// Fetches a release through the local agent, and waits for it
+    Get(commands::get::Get),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.logging.start(matches!(cli.command, Command::Demo(_)));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::failed("the program cannot start its threads", &error).report(),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(demo) => demo.run().await,
+        Command::Repo(repo) => repo.run().await,
+        Command::Publish(publish) => publish.run().await,
+        Command::Promote(promote) => promote.run().await,
+        Command::Ca(ca) => ca.run(),
+        Command::Agent(agent) => agent.run().await,
+        Command::Status(status) => status.run().await,
+        Command::Get(get) => get.run().await,
+    }
+}

@@ -1,0 +1,196 @@
+//! Starting and stopping an agent.
+
+use crate::{
+    api,
+    config::Settings,
+    run::Loop,
+    shared::{Parts, Shared},
+    throttle::TokenBucket,
+    transfer::Writer,
+    units::{Rate, Space},
+};
+use async_trait::async_trait;
+use branchmesh_mesh::{Credentials, IdentityError, Mesh, MeshConfig, MeshError};
+use branchmesh_repo::{Origin, OriginError, Throttle, Trust, TrustError};
+use branchmesh_store::{Floor, Store, StoreError};
+use branchmesh_wire::Role;
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+/// Happenings that may wait for the loop: enough that tasks rarely wait, few enough that nothing piles up.
+const HAPPENINGS_MAX: usize = 1024;
+
+/// A running agent. Dropping it stops the agent without a goodbye; [`stop`](Self::stop) says goodbye.
+pub struct Agent {
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+    serving: JoinHandle<()>,
+    http: SocketAddr,
+    listen: Vec<SocketAddr>,
+}
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The device certificate cannot be used.
+    #[error("this node has no usable identity")]
+    Identity(#[from] IdentityError),
+    /// The settings say something else than the certificate.
+    #[error(
+        "the setting {setting} is {configured:?}, but the device certificate says {certified:?}: change the \
+         setting, or have a certificate issued for it (branchmesh ca issue)"
+    )]
+    NotCertified {
+        /// Which setting.
+        setting: &'static str,
+        /// Its value.
+        configured: String,
+        /// The certificate's value.
+        certified: String,
+    },
+    /// `data_dir` cannot be used.
+    #[error("the folder data_dir cannot be used")]
+    Store(#[from] StoreError),
+    /// An origin's URL is wrong.
+    #[error("an origin cannot be used")]
+    Origin(#[from] OriginError),
+    /// The root of trust cannot be read.
+    #[error("the root of trust {path} cannot be read")]
+    RootUnreadable {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The root of trust, or what is kept of it, cannot be used.
+    #[error("the repository's root of trust cannot be used")]
+    Trust(#[from] TrustError),
+    /// The mesh does not start.
+    #[error("the mesh does not start")]
+    Mesh(#[from] MeshError),
+    /// The local API's port is taken, or its address is not of this machine.
+    #[error("the local API cannot listen on {address}: choose another address with the setting http")]
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The system gives no thread.
+    #[error("the system gives no thread to write blocks")]
+    Thread(#[source] io::Error),
+}
+
+impl Agent {
+    /// Starts an agent: checks everything that can be wrong, then runs until it is stopped.
+    pub async fn start(settings: Settings) -> Result<Self, AgentError> {
+        let credentials = Credentials::load(&settings.ca, &settings.cert, &settings.key)?;
+        check_certified(&settings, &credentials)?;
+        let store = Store::open(&settings.data_dir)?;
+        store.set_floor(match settings.free_space_floor {
+            Space::Percent(percent) => Floor::Percent(percent),
+            Space::Bytes(bytes) => Floor::Bytes(bytes),
+        });
+        let origins = open_origins(&settings)?;
+        let trust = open_trust(&settings)?;
+        let http = TcpListener::bind(settings.http)
+            .await
+            .map_err(|source| AgentError::Http { address: settings.http, source })?;
+        let http_address = http.local_addr().unwrap_or(settings.http);
+        let config = MeshConfig {
+            listen: settings.listen,
+            site: settings.site.clone(),
+            bootstrap: settings.bootstrap.clone(),
+            mdns: settings.mdns,
+        };
+        let (mesh, events) = Mesh::start(config, credentials).await?;
+        let listen = mesh.listen_addresses();
+
+        let (happenings, happened) = mpsc::channel(HAPPENINGS_MAX);
+        let shared = Arc::new(Shared::new(Parts { settings, store, mesh, origins, trust, happenings }));
+        let writer = Writer::start(Arc::clone(&shared)).map_err(AgentError::Thread)?;
+        let stop = CancellationToken::new();
+        let router = api::router(Arc::clone(&shared));
+        let stopped = stop.clone().cancelled_owned();
+        let serving = tokio::spawn(async move {
+            if let Err(error) = axum::serve(http, router).with_graceful_shutdown(stopped).await {
+                error!(%error, "the local API failed");
+            }
+        });
+        info!(http = %http_address, listen = ?listen, "the agent runs");
+        let running = tokio::spawn(Loop::new(shared, writer).run(events, happened, stop.clone()));
+        Ok(Self { stop, running, serving, http: http_address, listen })
+    }
+
+    /// Where the local API listens.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where other nodes reach it.
+    #[must_use]
+    pub fn listen_addresses(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// Says goodbye to the site, commits what was received, and stops.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for task in [self.running, self.serving] {
+            if let Err(error) = task.await {
+                error!(%error, "a task did not end well");
+            }
+        }
+    }
+}
+
+fn check_certified(settings: &Settings, credentials: &Credentials) -> Result<(), AgentError> {
+    let identity = credentials.identity();
+    if identity.site != settings.site {
+        return Err(AgentError::NotCertified {
+            setting: "site",
+            configured: settings.site.clone(),
+            certified: identity.site.clone(),
+        });
+    }
+    if settings.role == Role::Seed && identity.role != Role::Seed {
+        return Err(AgentError::NotCertified {
+            setting: "role",
+            configured: "seed".into(),
+            certified: "client".into(),
+        });
+    }
+    Ok(())
+}
+
+fn open_origins(settings: &Settings) -> Result<Vec<Origin>, OriginError> {
+    let limit: Arc<dyn Throttle> = Arc::new(WanLimit(TokenBucket::new(settings.wan_limit)));
+    let open = |url: &String| {
+        let origin = Origin::open(url)?;
+        let limited = settings.wan_limit != Rate(None) && !origin.is_local();
+        Ok(if limited { origin.with_throttle(Arc::clone(&limit)) } else { origin })
+    };
+    settings.origins.iter().map(open).collect()
+}
+
+fn open_trust(settings: &Settings) -> Result<Trust, AgentError> {
+    let path = &settings.root;
+    let root = std::fs::read(path)
+        .map_err(|source| AgentError::RootUnreadable { path: path.clone(), source })?;
+    Ok(Trust::open(&root, &settings.data_dir.join("trust"))?)
+}
+
+/// One bucket for all WAN origins: the setting is about the line.
+struct WanLimit(TokenBucket);
+
+#[async_trait]
+impl Throttle for WanLimit {
+    async fn take(&self, bytes: u32) {
+        self.0.take(u64::from(bytes)).await;
+    }
+}

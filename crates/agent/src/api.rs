@@ -1,0 +1,141 @@
+//! The local HTTP API, the live page and the metrics.
+//!
+//! It listens on loopback unless configured otherwise. Requests that change something take JSON only, which a
+//! foreign web page cannot send without asking first (CORS preflight, which is not answered).
+
+use crate::{
+    happening::{GetAnswer, Happening},
+    metrics,
+    shared::Shared,
+    status::StatusView,
+};
+use axum::{
+    Json, Router,
+    extract::{Path, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use branchmesh_image::path::{check_name, check_path};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tower_http::services::ServeFile;
+
+/// What the live page may do: nothing but talk to this agent.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The body of `POST /api/v1/get`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetRequest {
+    /// `NAME`, `NAME@CHANNEL` or `NAME@RELEASE`.
+    pub image: String,
+}
+
+/// Why the API did not do what was asked, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ApiError {
+    /// In words.
+    pub error: String,
+}
+
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(|| page("text/html; charset=utf-8", include_str!("dashboard/index.html"))))
+        .route("/app.js", get(|| page("text/javascript; charset=utf-8", include_str!("dashboard/app.js"))))
+        .route("/style.css", get(|| page("text/css; charset=utf-8", include_str!("dashboard/style.css"))))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/metrics", get(metrics_text))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/get", post(get_release))
+        .route("/images/{image}/{release}/{*file}", get(image_file))
+        .layer(middleware::map_response(harden))
+        .with_state(shared)
+}
+
+async fn page(content_type: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, content_type)], text)
+}
+
+async fn harden(mut response: Response) -> Response {
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn status(State(shared): State<Arc<Shared>>) -> Response {
+    match ask(&shared).await {
+        Some(view) => Json(view).into_response(),
+        None => stopping(),
+    }
+}
+
+async fn metrics_text(State(shared): State<Arc<Shared>>) -> Response {
+    let Some(view) = ask(&shared).await else { return stopping() };
+    match metrics::render(&view) {
+        Ok(text) => {
+            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, content_type)], text).into_response()
+        }
+        Err(error) => failed(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+async fn ask(shared: &Shared) -> Option<StatusView> {
+    let (answer, view) = oneshot::channel();
+    shared.tell(Happening::Status(answer)).await;
+    view.await.ok()
+}
+
+async fn get_release(State(shared): State<Arc<Shared>>, Json(request): Json<GetRequest>) -> Response {
+    let subscription = match request.image.parse() {
+        Ok(subscription) => subscription,
+        Err(error) => return failed(StatusCode::BAD_REQUEST, crate::in_words(&error)),
+    };
+    let (answer, answered) = oneshot::channel::<Result<GetAnswer, String>>();
+    shared.tell(Happening::Get(subscription, answer)).await;
+    match answered.await {
+        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Err(error)) => failed(StatusCode::NOT_FOUND, error),
+        Err(_) => stopping(),
+    }
+}
+
+/// A file of a release whose files are in place, with ranges.
+async fn image_file(
+    State(shared): State<Arc<Shared>>,
+    Path((image, release, file)): Path<(String, String, String)>,
+    request: Request,
+) -> Response {
+    // What is being put together has a name that no release may have.
+    let safe = check_name(&image).and_then(|()| check_name(&release)).and_then(|()| check_path(&file));
+    if let Err(error) = safe {
+        return failed(StatusCode::BAD_REQUEST, error.to_string());
+    }
+    let folder = shared.settings.data_dir.join("images").join(&image).join(&release);
+    if release.starts_with('.') || !folder.is_dir() {
+        return failed(StatusCode::NOT_FOUND, format!("{image}@{release} is not complete on this node"));
+    }
+    match ServeFile::new(folder.join(&file)).try_call(request).await {
+        Ok(response) => response.into_response(),
+        Err(error) => failed(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn failed(status: StatusCode, error: String) -> Response {
+    (status, Json(ApiError { error })).into_response()
+}
+
+fn stopping() -> Response {
+    failed(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping".into())
+}
+

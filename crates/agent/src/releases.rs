@@ -1,0 +1,359 @@
+//! The releases that this node knows, and each one's way from the catalog to files in place.
+
+use crate::{
+    happening::{Assembled, GetAnswer, Indexed, MetadataFrom},
+    config::Update,
+    rollout,
+    run::{Loop, problem},
+    sources,
+};
+use branchmesh_exchange::Exchange;
+use branchmesh_repo::{Catalog, CatalogEntry, Subscription};
+use branchmesh_store::ReleaseRecord;
+use branchmesh_wire::IndexId;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tracing::{error, info, warn};
+
+/// After putting files in place failed, how long until it is tried again.
+const ASSEMBLE_RETRY: Duration = Duration::from_secs(30);
+
+/// All releases that this node has to do with.
+#[derive(Default)]
+pub(crate) struct Releases {
+    all: BTreeMap<IndexId, Release>,
+    catalog: Option<Arc<Catalog>>,
+    /// Asked for by `get`, whatever the subscriptions say.
+    asked: BTreeSet<IndexId>,
+}
+
+/// One of them.
+pub(crate) struct Release {
+    pub entry: CatalogEntry,
+    pub phase: Phase,
+    /// Whether its blocks are fetched, not only served.
+    pub wanted: bool,
+}
+
+/// Where a release stands on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Known from the catalog, not asked for.
+    Announced,
+    /// Its index is on its way.
+    Indexing,
+    /// Its blocks are exchanged.
+    Exchanging,
+    /// Its files are put in place.
+    Assembling,
+    /// Its files are in place.
+    Complete(PathBuf),
+    /// And it is the current one.
+    Active(PathBuf),
+    /// It cannot go on, in words.
+    Failed(String),
+}
+
+impl Releases {
+    pub fn iter(&self) -> impl Iterator<Item = (&IndexId, &Release)> {
+        self.all.iter()
+    }
+
+    /// When the metadata that all this comes from expires; `None` without metadata.
+    pub fn expired(&self) -> bool {
+        self.catalog.as_ref().is_some_and(|catalog| catalog.expired)
+    }
+
+    /// What the store should remember of the releases whose blocks are here.
+    pub fn records(&self, exchange: &Exchange) -> Vec<ReleaseRecord> {
+        let known = self.all.iter().filter_map(|(id, release)| {
+            let sources = exchange.sources(id)?;
+            Some(record(&release.entry, sources::pack(&sources), release.is_complete()))
+        });
+        known.collect()
+    }
+}
+
+impl Release {
+    pub fn is_complete(&self) -> bool {
+        matches!(self.phase, Phase::Complete(_) | Phase::Active(_))
+    }
+}
+
+fn record(entry: &CatalogEntry, sources: Vec<u8>, complete: bool) -> ReleaseRecord {
+    ReleaseRecord {
+        image: entry.image.clone(),
+        release: entry.release.clone(),
+        group: entry.group.clone(),
+        root: entry.root,
+        complete,
+        sources,
+    }
+}
+
+impl Loop {
+    pub(crate) fn on_metadata(&mut self, from: MetadataFrom, result: Result<Arc<Catalog>, String>) {
+        let now = self.now();
+        match from {
+            MetadataFrom::Origin => self.exchange.handle_origin_poll(now, result.is_ok()),
+            MetadataFrom::Member(node) => self.exchange.handle_metadata(now, node, result.is_ok()),
+        }
+        match result {
+            Ok(catalog) => {
+                self.problems.clear(problem::METADATA);
+                self.on_catalog(catalog);
+            }
+            Err(words) => {
+                warn!(error = words, "no new metadata");
+                let until = now + 2 * self.shared.settings.poll;
+                self.problems.set(problem::METADATA, words, Some(until));
+            }
+        }
+    }
+
+    /// Begins what the catalog offers and the subscriptions ask for.
+    pub(crate) fn on_catalog(&mut self, catalog: Arc<Catalog>) {
+        self.exchange.set_metadata_version(self.now(), catalog.version);
+        if self.releases.catalog.as_ref() == Some(&catalog) {
+            return;
+        }
+        info!(version = catalog.version, releases = catalog.releases.len(), "the catalog is new");
+        let records = self.shared.store.releases().unwrap_or_else(|error| {
+            error!(error = crate::in_words(&error), "the records of earlier releases cannot be read");
+            Vec::new()
+        });
+        let recorded = |entry: &CatalogEntry| records.iter().find(|record| record.root == entry.root).cloned();
+        let desired = self.desired(&catalog);
+        self.releases.catalog = Some(Arc::clone(&catalog));
+        for entry in &catalog.releases {
+            let wanted = desired.contains(&entry.id());
+            let record = recorded(entry);
+            if wanted && self.shared.settings.update == Update::Auto {
+                self.begin(entry, true, record);
+            } else if record.is_some() {
+                self.begin(entry, self.releases.asked.contains(&entry.id()), record);
+            } else if wanted {
+                let announced =
+                    Release { entry: entry.clone(), phase: Phase::Announced, wanted: false };
+                self.releases.all.entry(entry.id()).or_insert(announced);
+            }
+        }
+        self.stop_wanting_all_but(&desired);
+        self.activate_desired();
+    }
+
+    fn desired(&self, catalog: &Catalog) -> BTreeSet<IndexId> {
+        let subscriptions = &self.shared.settings.subscribe;
+        let named = subscriptions.iter().flat_map(|subscription| {
+            catalog.matching(subscription).into_iter().filter(|entry| {
+                // "*" means all that the certificate allows; a release that was named shows why it fails.
+                *subscription != Subscription::All || self.is_allowed(entry)
+            })
+        });
+        named.map(CatalogEntry::id).chain(self.releases.asked.iter().copied()).collect()
+    }
+
+    fn is_allowed(&self, entry: &CatalogEntry) -> bool {
+        entry.group.as_ref().is_none_or(|group| self.shared.mesh.identity().groups.contains(group))
+    }
+
+    fn begin(&mut self, entry: &CatalogEntry, wanted: bool, record: Option<ReleaseRecord>) {
+        let (id, now) = (entry.id(), self.now());
+        let known = self.releases.all.get_mut(&id);
+        if let Some(release) = known.filter(|release| release.phase != Phase::Announced) {
+            release.entry = entry.clone();
+            if release.wanted != wanted {
+                release.wanted = wanted;
+                self.exchange.set_wanted(now, id, wanted);
+            }
+            return;
+        }
+        let phase = match &entry.group {
+            Some(group) if !self.is_allowed(entry) => Phase::Failed(format!(
+                "this node's certificate does not name the group {group}: have one issued with --group {group}"
+            )),
+            Some(_) | None => {
+                tokio::spawn(rollout::index_release(Arc::clone(&self.shared), entry.clone(), record));
+                Phase::Indexing
+            }
+        };
+        self.releases.all.insert(id, Release { entry: entry.clone(), phase, wanted });
+    }
+
+    /// A release that a channel has left is not fetched any further; what is here of it is served.
+    fn stop_wanting_all_but(&mut self, desired: &BTreeSet<IndexId>) {
+        let now = self.now();
+        for (id, release) in &mut self.releases.all {
+            if release.wanted && !desired.contains(id) {
+                release.wanted = false;
+                self.exchange.set_wanted(now, *id, false);
+            }
+        }
+        self.releases.all.retain(|id, release| release.phase != Phase::Announced || desired.contains(id));
+    }
+
+    pub(crate) fn on_indexed(&mut self, entry: &CatalogEntry, indexed: Result<Indexed, String>) {
+        let (id, now) = (entry.id(), self.now());
+        let Some(release) = self.releases.all.get_mut(&id) else { return };
+        let Indexed { held, have, record } = match indexed {
+            Ok(indexed) => indexed,
+            Err(words) => {
+                error!(release = %id, error = words, "a release cannot be fetched");
+                release.phase = Phase::Failed(words);
+                return;
+            }
+        };
+        let known = record.as_ref().map(|record| sources::unpack(&record.sources, held.index.blocks().len()));
+        release.phase = Phase::Exchanging;
+        let wanted = release.wanted;
+        self.shared.hold(Arc::clone(&held));
+        self.exchange.add_release(now, id, held.index.segments(), have, known.as_deref(), wanted);
+    }
+
+    /// All blocks are here: put the files in place.
+    pub(crate) fn on_all_blocks_here(&mut self, id: IndexId) {
+        let Some(release) = self.releases.all.get_mut(&id) else { return };
+        if release.phase != Phase::Exchanging {
+            return;
+        }
+        let Some(held) = self.shared.held(&id) else { return };
+        release.phase = Phase::Assembling;
+        tokio::spawn(rollout::assemble(Arc::clone(&self.shared), held));
+    }
+
+    pub(crate) fn on_assembled(&mut self, id: IndexId, assembled: Assembled) {
+        let now = self.now();
+        let Some(release) = self.releases.all.get_mut(&id) else { return };
+        match assembled {
+            Assembled::InPlace(path) => {
+                info!(release = %id, "a release is complete");
+                release.phase = Phase::Complete(path);
+                self.exchange.set_complete(now, id);
+                self.write_records();
+                self.activate_desired();
+                self.retire_oldest();
+            }
+            Assembled::Lacking(blocks) => {
+                warn!(release = %id, blocks = blocks.len(), "blocks turned out to be missing; fetching them again");
+                release.phase = Phase::Exchanging;
+                self.exchange.handle_blocks_lost(now, id, &blocks);
+            }
+            Assembled::Failed(words) => {
+                error!(release = %id, error = words, "the files of a release cannot be put in place");
+                release.phase = Phase::Failed(words);
+                let (shared, held) = (Arc::clone(&self.shared), self.shared.held(&id));
+                tokio::spawn(async move {
+                    tokio::time::sleep(ASSEMBLE_RETRY).await;
+                    if let Some(held) = held {
+                        rollout::assemble(shared, held).await;
+                    }
+                });
+            }
+        }
+    }
+
+    fn write_records(&self) {
+        for record in self.releases.records(&self.exchange) {
+            if let Err(error) = self.shared.store.put_release(&record) {
+                error!(error = crate::in_words(&error), "a release's record cannot be written");
+            }
+        }
+    }
+
+    /// Makes the complete releases that the subscriptions mean the current ones.
+    fn activate_desired(&mut self) {
+        let Some(catalog) = self.releases.catalog.clone() else { return };
+        for id in self.desired(&catalog) {
+            let Some(release) = self.releases.all.get_mut(&id) else { continue };
+            let Phase::Complete(path) = &release.phase else { continue };
+            let (image, path) = (release.entry.image.clone(), path.clone());
+            match self.shared.store.activate(&image, &release.entry.release) {
+                Ok(()) => release.phase = Phase::Active(path),
+                Err(error) => {
+                    error!(error = crate::in_words(&error), "a release cannot be made the current one");
+                    continue;
+                }
+            }
+            for (other, former) in &mut self.releases.all {
+                if let (true, Phase::Active(path)) = (*other != id && former.entry.image == image, &former.phase) {
+                    former.phase = Phase::Complete(path.clone());
+                }
+            }
+        }
+    }
+
+    /// Removes the oldest complete releases of each image beyond `keep_releases`. The current one, and those
+    /// that are on their way, stay.
+    fn retire_oldest(&mut self) {
+        let mut complete: BTreeMap<String, Vec<(u64, IndexId)>> = BTreeMap::new();
+        for (id, release) in self.releases.all.iter().filter(|(_, release)| release.is_complete()) {
+            let of_image = complete.entry(release.entry.image.clone()).or_default();
+            of_image.push((release.entry.sequence, *id));
+        }
+        let mut retired = false;
+        for (_, mut releases) in complete {
+            releases.sort_unstable_by(|a, b| b.cmp(a));
+            for (_, id) in releases.split_off(releases.len().min(self.shared.settings.keep_releases as usize)) {
+                retired |= self.retire(id);
+            }
+        }
+        if retired {
+            self.drop_unreferenced();
+        }
+    }
+
+    fn retire(&mut self, id: IndexId) -> bool {
+        let now = self.now();
+        let Some(release) = self.releases.all.get(&id) else { return false };
+        if release.wanted || matches!(release.phase, Phase::Active(_)) {
+            return false;
+        }
+        if let Err(error) = self.shared.store.retire(&release.entry.image, &release.entry.release) {
+            error!(error = crate::in_words(&error), "an old release cannot be removed");
+            return false;
+        }
+        info!(release = %id, "an old release was removed");
+        self.exchange.remove_release(now, id);
+        self.shared.let_go(&id);
+        self.releases.all.remove(&id);
+        true
+    }
+
+    fn drop_unreferenced(&self) {
+        let held = self.shared.all_held();
+        let indexing = self.releases.all.values().any(|release| release.phase == Phase::Indexing);
+        if indexing {
+            // What a release needs is known only with its index; the next removal cleans up.
+            return;
+        }
+        let referenced: HashSet<_> =
+            held.iter().flat_map(|held| held.index.blocks()).map(|block| block.pack).collect();
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = shared.store.drop_unreferenced(&referenced) {
+                error!(error = crate::in_words(&error), "space of old releases was not given back");
+            }
+        });
+    }
+
+    /// Wants a release whatever the subscriptions say.
+    pub(crate) fn get(&mut self, subscription: &Subscription) -> Result<GetAnswer, String> {
+        let catalog = self.releases.catalog.clone().ok_or(
+            "no metadata has arrived yet: see branchmesh status for the reason, then ask again",
+        )?;
+        let Subscription::Image { .. } = subscription else {
+            return Err("name one image: NAME, NAME@CHANNEL or NAME@RELEASE".into());
+        };
+        let matching = catalog.matching(subscription);
+        let entry = matching
+            .first()
+            .ok_or_else(|| format!("the repository has no {subscription}: see branchmesh repo list"))?;
+        self.releases.asked.insert(entry.id());
+        self.begin(entry, true, None);
+        Ok(GetAnswer { image: entry.image.clone(), release: entry.release.clone() })
+    }
+}

@@ -1,0 +1,351 @@
+//! The loop: one event at a time, then every action that the exchange wants.
+
+use crate::{
+    happening::{Arrived, Happening, MetadataFrom},
+    releases::Releases,
+    rollout, serve,
+    shared::Shared,
+    transfer::{self, Writer},
+    view,
+};
+use branchmesh_exchange::{Action, Config, Exchange, Time, TransferId};
+use branchmesh_mesh::Event;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinHandle},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+/// How often the loop looks after what no event reminds it of: commits, rates, records.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Bytes after which blocks are committed without waiting for the next housekeeping (DESIGN section 4).
+const COMMIT_BYTES: u64 = 64 << 20;
+/// Longest wait for the last commit when the agent stops.
+const LAST_COMMIT: Duration = Duration::from_secs(30);
+/// How long a refusal of the disk is shown. The exchange tries again every ten seconds, and it is said again.
+const DISK_NEWS: Duration = Duration::from_secs(20);
+/// Problems that `status` lists at most.
+const PROBLEMS_MAX: usize = 8;
+
+/// The agent's state.
+pub(crate) struct Loop {
+    pub shared: Arc<Shared>,
+    pub exchange: Exchange,
+    pub releases: Releases,
+    pub rates: view::Rates,
+    pub problems: Problems,
+    writer: Writer,
+    started: Instant,
+    transfers: BTreeMap<TransferId, AbortHandle>,
+    committing: Option<JoinHandle<()>>,
+}
+
+/// What is wrong with this node, each with the moment when it stops being news.
+#[derive(Default)]
+pub(crate) struct Problems(VecDeque<(&'static str, String, Option<Time>)>);
+
+impl Problems {
+    /// Notes a problem of a kind; a later one of the same kind replaces it.
+    fn set(&mut self, kind: &'static str, words: String, until: Option<Time>) {
+        self.clear(kind);
+        self.0.push_back((kind, words, until));
+        if self.0.len() > PROBLEMS_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    fn clear(&mut self, kind: &'static str) {
+        self.0.retain(|(other, ..)| *other != kind);
+    }
+
+    fn forget_old(&mut self, now: Time) {
+        self.0.retain(|(_, _, until)| until.is_none_or(|until| now < until));
+    }
+
+    /// The problem of a kind, in words.
+    pub fn get(&self, kind: &'static str) -> Option<&str> {
+        self.0.iter().find(|(other, ..)| *other == kind).map(|(_, words, _)| words.as_str())
+    }
+
+    /// All, in words.
+    pub fn all(&self) -> Vec<String> {
+        self.0.iter().map(|(_, words, _)| words.clone()).collect()
+    }
+}
+
+/// Kinds of problems.
+pub(crate) mod problem {
+    pub const DISK: &str = "disk";
+    pub const ORIGIN: &str = "origin";
+    pub const METADATA: &str = "metadata";
+    pub const REFUSED: &str = "refused";
+}
+
+impl Loop {
+    pub fn new(shared: Arc<Shared>, writer: Writer) -> Self {
+        let settings = &shared.settings;
+        let identity = shared.mesh.identity();
+        let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let config = Config {
+            node: identity.node,
+            name: identity.name.clone(),
+            peer_id: identity.peer_id.clone(),
+            role: settings.role,
+            wan: if shared.origins.iter().any(|origin| !origin.is_local()) {
+                settings.wan
+            } else {
+                branchmesh_wire::WanPolicy::Never
+            },
+            addresses: shared.mesh.listen_addresses(),
+            incarnation: now_unix.as_secs(),
+            fetchers: 1,
+            timing: branchmesh_exchange::Timing { poll: settings.poll, ..Default::default() },
+        };
+        let exchange = Exchange::new(config, rand::random(), Time::ZERO);
+        Self {
+            exchange,
+            releases: Releases::default(),
+            rates: view::Rates::default(),
+            problems: Problems::default(),
+            writer,
+            started: Instant::now(),
+            transfers: BTreeMap::new(),
+            committing: None,
+            shared,
+        }
+    }
+
+    /// Time since the start.
+    pub fn now(&self) -> Time {
+        Time::ZERO + self.started.elapsed()
+    }
+
+    pub async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut happenings: mpsc::Receiver<Happening>,
+        stop: CancellationToken,
+    ) {
+        self.remember().await;
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.drain();
+            let due = self.exchange.poll_timeout().map(|(due, _reason)| due);
+            let timer = tokio::time::sleep(due.map_or(HOUSEKEEPING, |due| due.saturating_since(self.now())));
+            tokio::select! {
+                () = stop.cancelled() => break,
+                event = events.recv() => match event {
+                    Some(event) => self.on_event(event),
+                    None => break,
+                },
+                Some(happening) = happenings.recv() => self.on_happening(happening),
+                () = timer => self.exchange.handle_timeout(self.now()),
+                _ = housekeeping.tick() => self.keep_house(),
+            }
+        }
+        self.goodbye().await;
+    }
+
+    /// Takes up what an earlier run left: verified metadata, and the releases that it names.
+    async fn remember(&mut self) {
+        let kept = self.shared.trust.lock().await.load_local().await;
+        match kept {
+            Ok(Some(catalog)) => self.on_catalog(catalog),
+            Ok(None) => {}
+            Err(error) => {
+                warn!(error = crate::in_words(&error), "the metadata of an earlier run cannot be used");
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Connected { identity, address } => {
+                info!(peer = %identity.node, "connected");
+                debug!(name = identity.name, %address, "connected to");
+                self.exchange.handle_connected(now, identity.node);
+            }
+            Event::Disconnected { node, reason } => {
+                info!(peer = %node, reason, "disconnected");
+                self.exchange.handle_disconnected(now, node);
+            }
+            Event::Status { status } => self.exchange.handle_status(now, status),
+            Event::Note { from, note } => {
+                if let Err(misbehaviour) = self.exchange.handle_note(now, from, note) {
+                    warn!(peer = %from, error = crate::in_words(&misbehaviour), "a neighbour misbehaves");
+                    self.shared.mesh.disconnect(from);
+                }
+            }
+            Event::Request { from, request, reply } => {
+                tokio::spawn(serve::answer(Arc::clone(&self.shared), from, request, reply));
+            }
+            Event::Refused { address, reason } => {
+                warn!(%address, reason, "a device was refused");
+                let until = now + Duration::from_secs(600);
+                self.problems.set(problem::REFUSED, format!("refused {address}: {reason}"), Some(until));
+            }
+        }
+    }
+
+    fn on_happening(&mut self, happening: Happening) {
+        let now = self.now();
+        match happening {
+            Happening::Blocks(arrivals) => {
+                for arrival in arrivals {
+                    let (transfer, block) = (arrival.transfer, arrival.block);
+                    match arrival.result {
+                        Arrived::Stored => self.exchange.handle_block_stored(now, transfer, block),
+                        Arrived::NotThere => self.exchange.handle_block_missing(now, transfer, block),
+                        Arrived::Bad => self.exchange.handle_block_bad(now, transfer, block),
+                    }
+                }
+                if self.shared.store.uncommitted_bytes() >= COMMIT_BYTES {
+                    self.commit();
+                }
+            }
+            Happening::TransferEnded(transfer, outcome) => {
+                self.transfers.remove(&transfer);
+                self.exchange.handle_transfer_ended(now, transfer, outcome);
+            }
+            Happening::OriginFailed(words) => {
+                let until = now + Duration::from_secs(60);
+                self.problems.set(problem::ORIGIN, words, Some(until));
+            }
+            Happening::Lost(release, blocks) => self.exchange.handle_blocks_lost(now, release, &blocks),
+            Happening::DiskFailed(words) => self.on_disk_failed(words),
+            Happening::Metadata(from, result) => self.on_metadata(from, result),
+            Happening::Indexed(entry, indexed) => self.on_indexed(&entry, indexed),
+            Happening::Assembled(release, assembled) => self.on_assembled(release, assembled),
+            Happening::Status(answer) => {
+                // The asker may have gone away.
+                let _ = answer.send(view::status(self));
+            }
+            Happening::Get(subscription, answer) => {
+                let _ = answer.send(self.get(&subscription));
+            }
+        }
+    }
+
+    /// Carries out everything that the exchange wants: one mutation, then drain.
+    fn drain(&mut self) {
+        while let Some(action) = self.exchange.poll_action() {
+            self.act(action);
+        }
+        self.shared.set_fetcher(self.exchange.is_fetcher());
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Request { transfer, node, release, blocks } => {
+                let (shared, writer) = (Arc::clone(&self.shared), self.writer.clone());
+                let task = transfer::from_neighbour(shared, writer, transfer, node, release, blocks);
+                self.transfers.insert(transfer, tokio::spawn(task).abort_handle());
+            }
+            Action::Fetch { transfer, release, blocks } => {
+                let (shared, writer) = (Arc::clone(&self.shared), self.writer.clone());
+                let task = transfer::from_origins(shared, writer, transfer, release, blocks);
+                self.transfers.insert(transfer, tokio::spawn(task).abort_handle());
+            }
+            Action::Cancel { transfer } => {
+                if let Some(task) = self.transfers.remove(&transfer) {
+                    task.abort();
+                }
+            }
+            Action::Note { node, note } => {
+                if let Err(error) = self.shared.mesh.note(node, note) {
+                    debug!(peer = %node, error = crate::in_words(&error), "a note was not sent");
+                }
+            }
+            Action::Gossip(mut status) => {
+                status.wan_bytes = self.wan_bytes();
+                self.shared.mesh.gossip(status);
+            }
+            Action::Dial { node, addresses } => self.shared.mesh.dial(addresses, node),
+            Action::PollOrigin => self.ask_for_metadata(MetadataFrom::Origin),
+            Action::FetchMetadata { node } => self.ask_for_metadata(MetadataFrom::Member(node)),
+            Action::Completed { release } => self.on_all_blocks_here(release),
+        }
+    }
+
+    /// Bytes that WAN origins sent since the start, whatever became of them.
+    pub fn wan_bytes(&self) -> u64 {
+        let wan = self.shared.origins.iter().filter(|origin| !origin.is_local());
+        wan.map(branchmesh_repo::Origin::received_bytes).sum()
+    }
+
+    fn ask_for_metadata(&self, from: MetadataFrom) {
+        tokio::spawn(rollout::refresh_metadata(Arc::clone(&self.shared), from));
+    }
+
+    fn keep_house(&mut self) {
+        let now = self.now();
+        self.problems.forget_old(now);
+        self.rates.sample(&self.exchange, now);
+        self.shared.set_holders(view::holders(&self.exchange));
+        self.commit();
+    }
+
+    /// Makes what was received durable, on a thread of its own; one at a time.
+    fn commit(&mut self) {
+        let busy = self.committing.as_ref().is_some_and(|task| !task.is_finished());
+        if busy || self.shared.store.uncommitted_bytes() == 0 {
+            return;
+        }
+        let records = self.releases.records(&self.exchange);
+        let shared = Arc::clone(&self.shared);
+        self.committing = Some(tokio::task::spawn_blocking(move || {
+            let mut committed = shared.store.commit();
+            for record in &records {
+                committed = committed.and_then(|()| shared.store.put_release(record));
+            }
+            let Err(error) = committed else { return };
+            error!(error = crate::in_words(&error), "received blocks could not be made durable");
+            shared.tell_blocking(Happening::DiskFailed(crate::in_words(&error)));
+            // What was received since the last good commit is forgotten; the exchange must know.
+            for held in shared.all_held() {
+                let blocks = (0u32..).zip(held.index.blocks());
+                let lost: Vec<u32> = blocks
+                    .filter(|(_, block)| !shared.store.has(&block.location()))
+                    .map(|(number, _)| number)
+                    .collect();
+                shared.tell_blocking(Happening::Lost(held.entry.id(), lost));
+            }
+        }));
+    }
+
+    fn on_disk_failed(&mut self, words: String) {
+        if self.problems.get(problem::DISK).is_none() {
+            error!(error = words, "the disk does not take blocks");
+        }
+        let until = self.now() + DISK_NEWS;
+        self.problems.set(problem::DISK, words, Some(until));
+    }
+
+    async fn goodbye(mut self) {
+        info!("the agent stops");
+        self.exchange.leave(self.now());
+        self.drain();
+        for task in self.transfers.values() {
+            task.abort();
+        }
+        if let Some(running) = self.committing.take() {
+            let _ = tokio::time::timeout(LAST_COMMIT, running).await;
+        }
+        self.commit();
+        if let Some(last) = self.committing.take()
+            && tokio::time::timeout(LAST_COMMIT, last).await.is_err()
+        {
+            warn!("the disk is too slow for a last commit: some blocks will be fetched again");
+        }
+        self.shared.mesh.shutdown().await;
+    }
+}
+

@@ -1,0 +1,123 @@
+//! What the loop and its tasks have in common: the disk, the mesh, the origins, and the way back to the loop.
+//!
+//! The loop alone changes state. Tasks read what is here and tell the loop what happened.
+
+use crate::{config::Settings, happening::Happening, throttle::TokenBucket};
+use branchmesh_image::{BlockEntry, Cipher, Index};
+use branchmesh_mesh::Mesh;
+use branchmesh_repo::{CatalogEntry, Origin, Trust};
+use branchmesh_store::Store;
+use branchmesh_wire::{IndexId, NodeId};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::sync::{Mutex, mpsc};
+
+/// One agent's common ground.
+pub(crate) struct Shared {
+    pub settings: Settings,
+    pub store: Store,
+    pub mesh: Mesh,
+    /// Nearest first.
+    pub origins: Vec<Origin>,
+    /// Locked while metadata is fetched and checked: one update at a time.
+    pub trust: Mutex<Trust>,
+    pub lan_limit: TokenBucket,
+    happenings: mpsc::Sender<Happening>,
+    held: RwLock<BTreeMap<IndexId, Arc<Held>>>,
+    holders: RwLock<BTreeMap<IndexId, Vec<NodeId>>>,
+    fetcher: AtomicBool,
+}
+
+/// A release whose index is known here.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub entry: CatalogEntry,
+    pub index: Arc<Index>,
+    pub cipher: Cipher,
+}
+
+impl Held {
+    /// A block of the index; `None` for a number that somebody made up.
+    pub fn block(&self, block: u32) -> Option<&BlockEntry> {
+        self.index.blocks().get(block as usize)
+    }
+}
+
+/// What [`Shared`] is made of.
+pub(crate) struct Parts {
+    pub settings: Settings,
+    pub store: Store,
+    pub mesh: Mesh,
+    pub origins: Vec<Origin>,
+    pub trust: Trust,
+    pub happenings: mpsc::Sender<Happening>,
+}
+
+impl Shared {
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            lan_limit: TokenBucket::new(parts.settings.lan_limit),
+            settings: parts.settings,
+            store: parts.store,
+            mesh: parts.mesh,
+            origins: parts.origins,
+            trust: Mutex::new(parts.trust),
+            happenings: parts.happenings,
+            held: RwLock::default(),
+            holders: RwLock::default(),
+            fetcher: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells the loop. Waits while the loop is behind; the loop being gone means that the agent stops.
+    pub async fn tell(&self, happening: Happening) {
+        let _ = self.happenings.send(happening).await;
+    }
+
+    /// The same from a thread that may block.
+    pub fn tell_blocking(&self, happening: Happening) {
+        let _ = self.happenings.blocking_send(happening);
+    }
+
+    /// Whether this node may use WAN origins now. Kept up to date by the loop.
+    pub fn is_fetcher(&self) -> bool {
+        self.fetcher.load(Ordering::Relaxed)
+    }
+
+    pub fn set_fetcher(&self, fetcher: bool) {
+        self.fetcher.store(fetcher, Ordering::Relaxed);
+    }
+
+    /// A release whose index is known.
+    pub fn held(&self, release: &IndexId) -> Option<Arc<Held>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).get(release).cloned()
+    }
+
+    /// All releases whose index is known.
+    pub fn all_held(&self) -> Vec<Arc<Held>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub fn hold(&self, held: Arc<Held>) {
+        self.held.write().unwrap_or_else(PoisonError::into_inner).insert(held.entry.id(), held);
+    }
+
+    pub fn let_go(&self, release: &IndexId) {
+        self.held.write().unwrap_or_else(PoisonError::into_inner).remove(release);
+    }
+
+    /// Connected members that said that they know a release's index.
+    pub fn holders(&self, release: &IndexId) -> Vec<NodeId> {
+        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
+        holders.get(release).cloned().unwrap_or_default()
+    }
+
+    pub fn set_holders(&self, all: BTreeMap<IndexId, Vec<NodeId>>) {
+        *self.holders.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+}

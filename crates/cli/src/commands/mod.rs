@@ -1,0 +1,8 @@
+//! The commands, one file each.
+
+pub mod agent;
+pub mod ca;
+pub mod get;
+pub mod publish;
+pub mod repo;
+pub mod status;

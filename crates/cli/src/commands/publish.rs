@@ -1,0 +1,135 @@
+//! `branchmesh publish` and `promote`.
+
+use crate::{failure::Failure, text};
+use branchmesh_repo::{Progress, PublishOptions};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{path::PathBuf, time::Instant};
+
+/// Publishes a release of an image: its new blocks, its index, signed metadata.
+#[derive(clap::Args)]
+pub struct Publish {
+    /// The repository: a folder
+    #[arg(long, value_name = "URL")]
+    repo: String,
+    /// Folder with the signing and content keys that `repo init` made
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// Name of the image
+    #[arg(long, value_name = "NAME")]
+    image: String,
+    /// Name of the release
+    #[arg(long, value_name = "V")]
+    release: String,
+    /// Channel that points to the release from now on; may be given several times
+    #[arg(long = "channel", value_name = "CHANNEL")]
+    channels: Vec<String>,
+    /// Group whose members may hold and open it; without one the image is public
+    #[arg(long, value_name = "G")]
+    group: Option<String>,
+    /// zstd level: higher is smaller and slower
+    #[arg(long, value_name = "LEVEL", default_value_t = branchmesh_image::block::ZSTD_LEVEL_DEFAULT,
+          value_parser = clap::value_parser!(i32).range(1..=19))]
+    zstd_level: i32,
+    /// Print what was published as JSON
+    #[arg(long)]
+    json: bool,
+    /// Files, or folders with all their files
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+}
+
+/// Points a channel to a release.
+#[derive(clap::Args)]
+pub struct Promote {
+    /// The release: NAME@V
+    #[arg(value_name = "NAME@V")]
+    release: String,
+    /// The channel
+    channel: String,
+    /// The repository: a folder
+    #[arg(long, value_name = "URL")]
+    repo: String,
+    /// Folder with the signing keys
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+}
+
+impl Publish {
+    pub async fn run(self) -> Result<(), Failure> {
+        let options = PublishOptions {
+            repo: self.repo,
+            keys: self.keys,
+            image: self.image,
+            release: self.release,
+            paths: self.paths,
+            channels: self.channels,
+            group: self.group,
+            zstd_level: self.zstd_level,
+        };
+        let begun = Instant::now();
+        let bar = Bar::new();
+        let published = branchmesh_repo::publish(options, &bar).await;
+        bar.0.finish_and_clear();
+        let published = published.map_err(|error| Failure::failed("nothing was published", &error))?;
+        eprintln!(
+            "published {}@{}: {} files, {}, of these {} holes, in {}",
+            published.image,
+            published.release,
+            published.files,
+            text::bytes(published.plain_bytes),
+            text::bytes(published.hole_bytes),
+            text::span(begun.elapsed())
+        );
+        eprintln!(
+            "{} of {} blocks are new: the repository grew by {} of blocks and {} of index",
+            published.new_blocks,
+            published.blocks,
+            text::bytes(published.new_bytes),
+            text::bytes(published.index_bytes)
+        );
+        if self.json {
+            println!("{}", json(&published)?);
+        }
+        Ok(())
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::failed("the result cannot be written as JSON", &error))
+}
+
+impl Promote {
+    pub async fn run(self) -> Result<(), Failure> {
+        let Some((image, release)) = self.release.split_once('@') else {
+            return Err(Failure::because(format!("{:?} is not NAME@V", self.release)));
+        };
+        branchmesh_repo::promote(&self.repo, &self.keys, image, release, &self.channel)
+            .await
+            .map_err(|error| Failure::failed("the channel was not moved", &error))?;
+        eprintln!("{} of {image} is {release} now", self.channel);
+        Ok(())
+    }
+}
+
+/// A progress bar over the bytes that are read.
+pub struct Bar(pub ProgressBar);
+
+impl Bar {
+    pub fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let template = "{bar:30} {percent} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+        bar.set_style(ProgressStyle::with_template(template).expect("a literal template"));
+        Self(bar)
+    }
+}
+
+impl Progress for Bar {
+    fn total(&self, bytes: u64) {
+        self.0.set_length(bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}

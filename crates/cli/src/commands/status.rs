@@ -1,0 +1,116 @@
+//! `branchmesh status`: what the local agent does, and its site.
+
+use crate::{failure::Failure, local_agent::LocalAgent, text};
+use branchmesh_agent::status::{ReleaseView, StatusView};
+use std::{fmt::Write as _, io::IsTerminal, time::Duration};
+
+/// Between two looks of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the local agent does, and its site.
+#[derive(clap::Args)]
+pub struct ShowStatus {
+    #[command(flatten)]
+    agent: LocalAgent,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Show it again every second
+    #[arg(long)]
+    watch: bool,
+}
+
+impl ShowStatus {
+    pub async fn run(self) -> Result<(), Failure> {
+        loop {
+            let status = self.agent.status().await?;
+            let shown = if self.json {
+                serde_json::to_string(&status)
+                    .map_err(|error| Failure::failed("the status cannot be written as JSON", &error))?
+                    + "\n"
+            } else {
+                describe(&status)
+            };
+            if self.watch && !self.json && std::io::stdout().is_terminal() {
+                print!("\x1b[2J\x1b[H");
+            }
+            print!("{shown}");
+            if !self.watch {
+                return Ok(());
+            }
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    }
+}
+
+/// The status as a person reads it.
+fn describe(status: &StatusView) -> String {
+    let mut text = String::new();
+    let (node, site) = (&status.node, &status.site);
+    let mut line = |words: String| writeln!(text, "{words}").expect("writing to a string does not fail");
+    let up = text::span(Duration::from_secs(node.uptime_seconds));
+    line(format!("{} is a {} of the site {}, version {}, up {up}", node.name, node.role, node.site, node.version));
+    let fetching = site.nodes.iter().filter(|member| member.fetching).map(|member| member.name.as_str());
+    let fetchers: Vec<&str> = fetching.collect();
+    let amplification = site.amplification.map_or("-".into(), |ratio| format!("{ratio:.3}"));
+    line(format!(
+        "{} members; over the WAN: {}; amplification {amplification}; fetcher: {}",
+        site.members,
+        text::bytes(site.wan_bytes),
+        if fetchers.is_empty() { "nobody".into() } else { fetchers.join(", ") }
+    ));
+    for problem in &node.problems {
+        line(format!("problem: {problem}"));
+    }
+    line(String::new());
+    if status.releases.is_empty() {
+        line("no releases: nothing that this node subscribes to is known yet".into());
+    } else {
+        let headings =
+            ["release", "state", "here ", "size ", "from WAN ", "from LAN ", "trimmed ", "rate ", "left "];
+        let rows: Vec<Vec<String>> = status.releases.iter().map(release_row).collect();
+        line(text::table(&headings, &rows));
+        for release in &status.releases {
+            if let Some(reason) = &release.reason {
+                line(format!("{}@{} is {}: {reason}", release.image, release.release, release.state));
+            }
+        }
+    }
+    if !site.nodes.is_empty() {
+        let rows: Vec<Vec<String>> = site
+            .nodes
+            .iter()
+            .map(|member| {
+                let (have, total) = member.releases.iter().fold((0, 0), |(have, total), release| {
+                    (have + release.bytes.have, total + release.bytes.total)
+                });
+                let state = match (member.is_self, member.connected) {
+                    (true, _) => "this node",
+                    (false, true) => "connected",
+                    (false, false) => "heard of",
+                };
+                let progress = if total == 0 { "-".into() } else { text::percent(have, total) };
+                vec![member.name.clone(), member.role.clone(), member.address.clone(), state.into(), progress]
+            })
+            .collect();
+        line(text::table(&["node", "role", "address", "state", "here "], &rows));
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+fn release_row(release: &ReleaseView) -> Vec<String> {
+    let bytes = &release.bytes;
+    vec![
+        format!("{}@{}", release.image, release.release),
+        release.state.clone(),
+        if bytes.total == 0 { "-".into() } else { text::percent(bytes.have, bytes.total) },
+        text::bytes(bytes.total),
+        text::bytes(bytes.wan),
+        text::bytes(bytes.lan),
+        text::bytes(bytes.trimmed),
+        if release.rate == 0 { "-".into() } else { text::rate(release.rate) },
+        release.eta_seconds.map_or("-".into(), |seconds| text::span(Duration::from_secs(seconds))),
+    ]
+}

@@ -1,0 +1,62 @@
+//! Talks to the agent on this machine through its HTTP API.
+
+use crate::failure::Failure;
+use branchmesh_agent::{ApiError, GetAnswer, GetRequest, config::HTTP_DEFAULT, in_words, status::StatusView};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// Longest wait for an answer: the agent answers from memory.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// Where the local agent is.
+#[derive(Clone, clap::Args)]
+pub struct LocalAgent {
+    /// Address of the agent's API
+    #[arg(long, env = "BRANCHMESH_HTTP", value_name = "ADDR:PORT", default_value = HTTP_DEFAULT)]
+    http: String,
+}
+
+impl LocalAgent {
+    /// What it does now.
+    pub async fn status(&self) -> Result<StatusView, Failure> {
+        self.ask(self.client()?.get(self.url("status"))).await
+    }
+
+    /// Makes it want a release.
+    pub async fn get(&self, image: &str) -> Result<GetAnswer, Failure> {
+        let request = GetRequest { image: image.into() };
+        self.ask(self.client()?.post(self.url("get")).json(&request)).await
+    }
+
+    fn url(&self, what: &str) -> String {
+        format!("http://{}/api/v1/{what}", self.http)
+    }
+
+    fn client(&self) -> Result<reqwest::Client, Failure> {
+        // A proxy for the web must not stand between this command and the agent beside it.
+        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WAIT).build();
+        client.map_err(|error| Failure::failed("the HTTP client does not start", &error))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
+        let response = request.send().await.map_err(|error| {
+            Failure::no_agent(format!(
+                "no agent answers at http://{} ({}): is it running (branchmesh agent --config FILE)? \
+                 Another address is given with --http",
+                self.http,
+                in_words(&error)
+            ))
+        })?;
+        if !response.status().is_success() {
+            let status = response.status();
+            let words = response.json::<ApiError>().await.map_or_else(
+                |_| format!("{} answered {status}: is it a branchmesh agent?", self.http),
+                |refusal| refusal.error,
+            );
+            return Err(Failure::because(words));
+        }
+        let answer = response.json().await;
+        answer.map_err(|error| Failure::failed("the agent's answer cannot be read", &error))
+    }
+}
+
