@@ -79,7 +79,14 @@ impl Branch {
         let place = self.site.add_client();
         let name = format!("pc-{:02}", self.nodes.len() + 1);
         let origin = format!("http://{ORIGIN_ADDRESS}");
-        self.nodes.push(Node::new(&self.hq, &name, SITE, place, &self.scratch.path().join("site"), &origin));
+        self.nodes.push(Node::new(
+            &self.hq,
+            &name,
+            SITE,
+            place,
+            &self.scratch.path().join("site"),
+            &[&origin],
+        ));
         self.nodes.len() - 1
     }
 

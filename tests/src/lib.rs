@@ -8,7 +8,8 @@
 //! A broken environment is a failed test: the harness panics with the command, its output and what to do.
 //! Everything that it starts or creates belongs to a value whose drop removes it.
 //!
-//! Reading order: [`branch`] puts an office together from [`netns`], [`nginx`], [`hq`] and [`node`].
+//! Reading order: [`branch`] puts an office together from [`netns`], [`nginx`], [`hq`] and [`node`]; [`loopback`] is
+//! its small sister that needs no root.
 
 pub mod binary;
 pub mod branch;
@@ -16,6 +17,7 @@ pub mod claims;
 pub mod counters;
 pub mod hq;
 pub mod images;
+pub mod loopback;
 pub mod netns;
 pub mod nginx;
 pub mod node;

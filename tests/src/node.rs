@@ -37,6 +37,10 @@ pub struct Settings {
     pub http: SocketAddr,
     /// Addresses of other nodes.
     pub bootstrap: Vec<String>,
+    /// Whether it looks for others with mDNS.
+    pub mdns: bool,
+    /// What it may do with the WAN.
+    pub wan: String,
     /// How often it asks an origin for news.
     pub poll: String,
     /// Who it is.
@@ -76,12 +80,19 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node with a certificate of `hq`'s CA, which wants everything of `origin`; not started.
+    /// A node with a certificate of `hq`'s CA, which wants everything of its `origins`; not started.
     ///
     /// # Panics
     /// If its folder cannot be made or its certificate not be issued.
     #[must_use]
-    pub fn new(hq: &Headquarters, name: &str, site: &str, place: Place, parent: &Path, origin: &str) -> Self {
+    pub fn new(
+        hq: &Headquarters,
+        name: &str,
+        site: &str,
+        place: Place,
+        parent: &Path,
+        origins: &[&str],
+    ) -> Self {
         let folder = parent.join(name);
         fs::create_dir_all(&folder)
             .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
@@ -95,11 +106,13 @@ impl Node {
             data_dir: folder.join("data"),
             site: site.into(),
             role: "client".into(),
-            origins: vec![origin.into()],
+            origins: origins.iter().copied().map(String::from).collect(),
             subscribe: vec!["*".into()],
             listen,
             http,
             bootstrap: Vec::new(),
+            mdns: place != Place::Here,
+            wan: "fetcher".into(),
             poll: "2s".into(),
             identity: IdentityFiles {
                 ca: identity.join("ca.pem"),

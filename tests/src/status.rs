@@ -26,6 +26,8 @@ pub struct NodeStatus {
     pub site: String,
     /// `seed` or `client`.
     pub role: String,
+    /// What is wrong with it, in words.
+    pub problems: Vec<String>,
 }
 
 /// What it knows about its site.
@@ -94,5 +96,20 @@ impl Status {
     #[must_use]
     pub fn release(&self, image: &str, release: &str) -> Option<&ReleaseStatus> {
         self.releases.iter().find(|entry| entry.image == image && entry.release == release)
+    }
+
+    /// All that it complains of: its problems, and why its releases wait or failed.
+    #[must_use]
+    pub fn complaints(&self) -> String {
+        let reasons = self.releases.iter().filter_map(|release| {
+            Some(format!(
+                "{}@{} is {}: {}",
+                release.image,
+                release.release,
+                release.state,
+                release.reason.as_ref()?
+            ))
+        });
+        self.node.problems.iter().cloned().chain(reasons).collect::<Vec<_>>().join("\n")
     }
 }
