@@ -22,11 +22,14 @@ pub(crate) const PARTIAL: &str = ".partial";
 
 /// Checks names that are about to become paths, wherever they come from.
 pub(crate) fn check(image: &str, release: &str) -> Result<(), StoreError> {
-    for name in [image, release] {
-        check_name(name)?;
-        if name.starts_with('.') || name.eq_ignore_ascii_case(CURRENT) {
-            return Err(StoreError::ReservedName(name.into()));
-        }
+    check_one(image)?;
+    check_one(release)
+}
+
+fn check_one(name: &str) -> Result<(), StoreError> {
+    check_name(name)?;
+    if name.starts_with('.') || name.eq_ignore_ascii_case(CURRENT) {
+        return Err(StoreError::ReservedName(name.into()));
     }
     Ok(())
 }
@@ -49,7 +52,7 @@ impl Store {
 
     /// The active release of an image.
     pub fn current(&self, image: &str) -> Result<Option<String>, StoreError> {
-        check(image, image)?;
+        check_one(image)?;
         let pointer = self.image_folder(image).join(CURRENT);
         let mut text = String::new();
         let read = fs::File::open(&pointer)
@@ -60,7 +63,7 @@ impl Store {
             Err(error) => return Err(StoreError::io("read", &pointer, error)),
         }
         let release = text.trim_end();
-        check(image, release)?;
+        check_one(release)?;
         Ok(Some(release.to_owned()))
     }
 
@@ -100,6 +103,7 @@ impl Store {
             let Some((image, release)) = key.split_once('@').filter(|_| folder == Folder::Retiring) else {
                 continue;
             };
+            check(image, release)?;
             self.remove_folder(image, release)?;
             self.ledger().set_folder(&key, None)?;
         }

@@ -4,12 +4,12 @@
 //! Each write is one durable transaction. redb refuses to work after an I/O error until it is opened again; the
 //! ledger does that at the next use, so that a disk that was full and has space again needs no restart.
 
-use crate::{error::StoreError, extents::Extents, releases::ReleaseRecord};
+use crate::{error::StoreError, extents::Extents, files, releases::ReleaseRecord};
 use bincode::{Decode, Encode};
 use branchmesh_image::{BlockId, PackId, codec};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -227,14 +227,20 @@ impl Ledger {
         result.map_err(|error| self.explain(error))
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all that is not the disk means the file is not usable"
+    )]
     fn explain(&self, error: DbError) -> StoreError {
         if matches!(*error.0, redb::Error::DatabaseAlreadyOpen) {
             return StoreError::InUse(self.path.clone());
         }
-        if let redb::Error::Io(source) = *error.0 {
-            return StoreError::io("use", &self.path, source);
+        match *error.0 {
+            redb::Error::Io(source) if source.kind() != io::ErrorKind::InvalidData => {
+                StoreError::io("use", &self.path, source)
+            }
+            other => self.corrupt(other.to_string()),
         }
-        self.corrupt(error.0.to_string())
     }
 
     fn corrupt(&self, reason: String) -> StoreError {
@@ -246,10 +252,110 @@ impl Ledger {
     }
 }
 
+/// Opens the database. A new one is made under another name first: redb does not open what a crash left of one
+/// that it was just making.
 fn open_database(path: &Path) -> Result<Database, DbError> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
-    // redb takes an empty file for a new database only through `create`; a crash may leave one.
-    let is_new = fs::metadata(path).map_or(true, |metadata| metadata.len() == 0);
-    Ok(if is_new { builder.create(path)? } else { builder.open(path)? })
+    if !path.try_exists()? {
+        let unfinished = path.with_extension("new");
+        files::remove(&unfinished)?;
+        drop(builder.create(&unfinished)?);
+        fs::rename(&unfinished, path)?;
+        path.parent().map_or(Ok(()), files::sync_dir)?;
+    }
+    Ok(builder.open(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use std::collections::HashSet;
+
+    fn extents(ranges: &[(u32, u32)]) -> Extents {
+        let mut extents = Extents::default();
+        ranges.iter().for_each(|(start, end)| extents.insert(&(*start..*end)));
+        extents
+    }
+
+    #[test]
+    fn claims_are_kept_replaced_and_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("presence.redb");
+        let (a, b) = (PackId::of(b"a"), PackId::of(b"b"));
+        let ledger = Ledger::open(path.clone()).unwrap();
+        ledger.set_presence(&[(a, extents(&[(0, 10), (20, 30)])), (b, extents(&[(5, 6)]))]).unwrap();
+        ledger.set_presence(&[(a, extents(&[(0, 30)])), (b, Extents::default())]).unwrap();
+        drop(ledger);
+        let kept = Ledger::open(path).unwrap().presence().unwrap();
+        assert_eq!(kept, [(a, extents(&[(0, 30)]))]);
+    }
+
+    #[test]
+    fn a_torn_record_is_named_and_refused() {
+        let torn = extents(&[(0, 70_000), (80_000, 90_000)]).to_bytes();
+        let overlapping = codec::encode(&vec![(0u32, 10u32), (0, 5)]);
+        let beyond = codec::encode(&vec![(u32::MAX, 10u32)]);
+        for record in [&torn[..torn.len() - 1], &overlapping, &beyond, b""] {
+            let data_dir = tempfile::tempdir().unwrap();
+            let pack = PackId::of(b"pack");
+            let store = Store::open(data_dir.path()).unwrap();
+            store
+                .ledger()
+                .write(|transaction| {
+                    transaction.open_table(PRESENCE)?.insert(&pack.0, record)?;
+                    Ok(())
+                })
+                .unwrap();
+            drop(store);
+            let error = Store::open(data_dir.path()).err().unwrap();
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.contains(&pack.to_string()) && text.contains("presence.redb"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_torn_release_record_is_named_and_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path().join("presence.redb")).unwrap();
+        ledger
+            .write(|transaction| {
+                transaction.open_table(RELEASES)?.insert("xp@7", (0, &b"torn"[..]))?;
+                Ok(())
+            })
+            .unwrap();
+        let error = ledger.releases().unwrap_err().to_string();
+        assert!(error.contains("xp@7") && error.contains("remove this file"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named_and_one_that_was_never_finished_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("presence.redb");
+        for content in [&b"not a database, but somebody's notes"[..], b"", &[0; 100_000]] {
+            fs::write(&path, content).unwrap();
+            let error = Ledger::open(path.clone()).err().unwrap();
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(folder.path().join("presence.new"), [0; 5000]).unwrap();
+        let ledger = Ledger::open(path).unwrap();
+        assert!(ledger.presence().unwrap().is_empty());
+        let names: HashSet<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, HashSet::from(["presence.redb".into()]));
+    }
+
+    #[test]
+    fn it_is_opened_again_after_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path().join("presence.redb")).unwrap();
+        let failed = ledger.write(|_| -> Result<(), DbError> { Err(redb::Error::PreviousIo.into()) });
+        assert!(failed.is_err());
+        assert!(ledger.lock().is_none());
+        ledger.set_presence(&[(PackId::of(b"a"), extents(&[(0, 10)]))]).unwrap();
+        assert_eq!(ledger.presence().unwrap().len(), 1);
+    }
 }

@@ -29,6 +29,8 @@ mod images;
 mod ledger;
 mod packs;
 mod parts;
+#[cfg(test)]
+mod power_cut;
 mod presence;
 mod releases;
 mod retention;

@@ -9,10 +9,10 @@ use crate::{
     ledger::{self, Folder},
     store::Store,
 };
-use branchmesh_image::{BlockId, PackId};
+use branchmesh_image::{BlockId, PackId, hash::HASH_BYTES};
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 impl Store {
@@ -52,45 +52,54 @@ impl Store {
     /// `referenced` must hold the packs of every release that is here or on its way.
     pub fn drop_unreferenced(&self, referenced: &HashSet<PackId>) -> Result<u64, StoreError> {
         let _turn = self.commit_turn();
-        let mut dropped = 0;
-        let dead: Vec<PackId> = {
-            let mut presence = self.presence_mut();
-            let dead: Vec<PackId> =
-                presence.packs().filter(|pack| !referenced.contains(pack)).copied().collect();
-            dropped += dead.iter().map(|pack| presence.forget_pack(pack)).sum::<u64>();
-            dead
-        };
-        self.record_claims()?;
-        dead.iter().for_each(|pack| self.packs().close(pack));
+        let dead: HashSet<PackId> =
+            self.presence_mut().packs().filter(|pack| !referenced.contains(pack)).copied().collect();
+        let dropped = self.abandon(&dead)?;
         // By what lies on the disk, so that files that a crash has left go too.
-        for folder in list(self.packs().folder())? {
-            for path in list(&folder)? {
-                let unwanted =
-                    name_of(&path, ".pack").is_some_and(|pack| !referenced.contains(&PackId(pack)));
-                if unwanted {
-                    images::remove(&path)?;
-                }
+        let mut removed = HashSet::new();
+        for (path, pack) in hashed_files(self.packs().folder(), ".pack")? {
+            if !referenced.contains(&PackId(pack)) {
+                images::remove(&path)?;
+                removed.insert(PackId(pack));
             }
         }
+        // A block that arrived meanwhile was written to a file that is gone now.
+        self.abandon(&removed)?;
         Ok(dropped)
     }
 
     /// Deletes every index part that is not in `referenced`.
     pub fn drop_unreferenced_parts(&self, referenced: &HashSet<BlockId>) -> Result<(), StoreError> {
-        for folder in list(self.parts().folder())? {
-            for path in list(&folder)? {
-                let unwanted = name_of(&path, "").is_some_and(|part| !referenced.contains(&BlockId(part)));
-                if unwanted {
-                    images::remove(&path)?;
-                }
+        for (path, part) in hashed_files(self.parts().folder(), "")? {
+            if !referenced.contains(&BlockId(part)) {
+                images::remove(&path)?;
             }
         }
         Ok(())
     }
+
+    /// Takes back all claims to these packs; gives the bytes that were present. The caller holds the commit turn.
+    fn abandon(&self, packs: &HashSet<PackId>) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for pack in packs {
+            bytes += self.presence_mut().forget_pack(pack);
+            self.packs().close(pack);
+        }
+        self.record_claims()?;
+        Ok(bytes)
+    }
 }
 
-/// The hash that a file is named by; `None` for files that the store did not make.
-fn name_of(path: &Path, suffix: &str) -> Option<[u8; 32]> {
-    let digits = path.file_name()?.to_str()?.strip_suffix(suffix)?;
-    digits.parse::<BlockId>().ok().map(|hash| hash.0)
+/// The files in the folders of `folder` that are named by a hash and `suffix`; no others were made by the store.
+fn hashed_files(folder: &Path, suffix: &str) -> Result<Vec<(PathBuf, [u8; HASH_BYTES])>, StoreError> {
+    let mut files = Vec::new();
+    for folder in list(folder)? {
+        for path in list(&folder)? {
+            let digits = path.file_name().and_then(|name| name.to_str()?.strip_suffix(suffix));
+            if let Some(hash) = digits.and_then(|digits| digits.parse::<BlockId>().ok()) {
+                files.push((path, hash.0));
+            }
+        }
+    }
+    Ok(files)
 }

@@ -7,7 +7,7 @@ use crate::{
     disk::{Disk, SystemDisk},
     error::{ReadError, StoreError},
     extents::Extents,
-    images,
+    files, images,
     ledger::Ledger,
     packs::Packs,
     parts::Parts,
@@ -71,6 +71,9 @@ impl Store {
         }
         let lock = lock(data_dir, &folder.join("lock"))?;
         empty(&temporary)?;
+        for folder in [folder.as_path(), data_dir] {
+            files::sync_dir(folder).map_err(|error| StoreError::io("sync", folder, error))?;
+        }
         let packs = Packs::new(packs, disk);
         let ledger = Ledger::open(folder.join("presence.redb"))?;
         let presence = load_presence(&ledger, &packs)?;
@@ -99,8 +102,8 @@ impl Store {
     }
 
     /// Writes a block to its place. It can be read at once, and is claimed after a crash from the next
-    /// [`commit`](Self::commit) on. After an error the block is not here, and others of its pack that were not
-    /// committed may be forgotten.
+    /// [`commit`](Self::commit) on. After an error the block has to be fetched again, and so have others of its pack
+    /// that were not committed; [`has`](Self::has) tells.
     pub fn write(&self, at: &Location, block: &VerifiedBlock) -> Result<(), StoreError> {
         check_location(at)?;
         if block.bytes().len() != at.len as usize {
@@ -341,7 +344,12 @@ fn load_presence(ledger: &Ledger, packs: &Packs) -> Result<Presence, StoreError>
     let mut kept = ledger.presence()?;
     let mut changed = Vec::new();
     for (pack, extents) in &mut kept {
-        let length = fs::metadata(packs.path(pack)).map_or(0, |metadata| metadata.len());
+        let path = packs.path(pack);
+        let length = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(StoreError::io("examine", &path, error)),
+        };
         let end = u32::try_from(length).unwrap_or(PACK_MAX).min(PACK_MAX);
         let claimed = extents.bytes();
         extents.remove(&(end..PACK_MAX));
