@@ -1,6 +1,7 @@
 //! A branch office ready for a rollout: headquarters with nginx behind a thin WAN, and clients in namespaces.
 
 use crate::{
+    counters::{self, Usage},
     hq::{Headquarters, RepositorySize},
     images::DiskImage,
     netns::{Links, ORIGIN_ADDRESS, Site},
@@ -142,6 +143,12 @@ impl Branch {
     #[must_use]
     pub fn wan_bytes_since(&self, mark: &Mark) -> u64 {
         self.site.wan_bytes() - mark.wan_bytes
+    }
+
+    /// What a node's agent has used since its last start.
+    #[must_use]
+    pub fn usage(&mut self, node: usize) -> Usage {
+        counters::usage(self.nodes[node].agent().id()).unwrap_or_default()
     }
 
     /// Ends the web server for good.

@@ -70,6 +70,7 @@ enum Unit {
     Bytes,
     Seconds,
     Count,
+    Ratio,
 }
 
 impl Figure {
@@ -84,6 +85,12 @@ impl Figure {
     #[must_use]
     pub fn seconds(seconds: f64) -> Self {
         Self { value: seconds, unit: Unit::Seconds }
+    }
+
+    /// A number without a unit.
+    #[must_use]
+    pub fn ratio(ratio: f64) -> Self {
+        Self { value: ratio, unit: Unit::Ratio }
     }
 
     /// A number of things.
@@ -111,6 +118,7 @@ impl fmt::Display for Figure {
         match self.unit {
             Unit::Bytes => write!(f, "{:.0} bytes ({:.2} MB)", self.value, self.value / 1e6),
             Unit::Seconds => write!(f, "{:.2} s", self.value),
+            Unit::Ratio => write!(f, "{:.3}", self.value),
             Unit::Count => write!(f, "{:.0}", self.value),
         }
     }

@@ -18,6 +18,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// A status is answered within this time, also on a busy machine.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
 
+/// Names what the agents of a test shall log, such as `debug`.
+const LOG_VARIABLE: &str = "BRANCHMESH_TEST_LOG";
+
 /// An agent's settings file (DESIGN section 7), as far as tests set them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
@@ -131,7 +134,10 @@ impl Node {
     pub fn start(&mut self) {
         let config = self.write_config();
         let mut command = self.place.command(branchmesh());
-        command.arg("agent").arg("--config").arg(config).env("RUST_LOG", log_filter());
+        command.arg("agent").arg("--config").arg(config);
+        if let Some(filter) = std::env::var_os(LOG_VARIABLE) {
+            command.arg("--log").arg(filter);
+        }
         self.agent = Some(Process::start(&self.name, &command, &self.folder.join("agent.log")));
     }
 
@@ -267,8 +273,4 @@ pub fn free_address() -> SocketAddr {
         UdpSocket::bind(address).ok().map(|_| address)
     });
     free.expect("a machine has a free port")
-}
-
-fn log_filter() -> String {
-    std::env::var("BRANCHMESH_TEST_LOG").unwrap_or_else(|_| "info".into())
 }

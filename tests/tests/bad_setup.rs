@@ -98,7 +98,8 @@ fn a_typo_in_the_configuration_is_named_with_its_line() {
         let text = fs::read_to_string(&config).unwrap();
         let line = 1 + text.lines().position(|line| line.starts_with(right)).unwrap();
         fs::write(&config, text.replace(right, wrong)).unwrap();
-        let refused = start(&config).expect_refusal();
+        let refused = start(&config);
+        assert_eq!(refused.code, Some(2), "{}", refused.describe());
         refused.expect_words(&[&config.display().to_string(), &format!("line {line}"), word]);
     }
 }

@@ -42,7 +42,7 @@ fn a_wrong_command_line_is_exit_code_2_and_stdout_stays_empty() {
 fn an_agent_that_does_not_run_is_named() {
     let address = free_address().to_string();
     let refused = cli(&["status", "--json", "--http", &address]).expect_refusal().expect_words(&[&address]);
-    assert!(refused.stdout.is_empty(), "{}", refused.describe());
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(3), ""), "{}", refused.describe());
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! The figures of `docs/benchmarks.md`. Not part of the test run; all of them, on an idle machine, as root:
+//!
+//! ```text
+//! cargo test --release -p branchmesh-tests --test benchmarks -- --ignored --nocapture
+//! ```
+
+#![allow(clippy::unwrap_used, reason = "a broken environment is a failed benchmark")]
+
+use branchmesh_tests::{
+    branch::Branch,
+    claims::{Claims, Figure},
+    counters::{self, Usage},
+    images::DiskImage,
+    loopback::{IMAGE, Loopback},
+    netns::Links,
+    process::Process,
+    skip::{Need, have_all},
+    turn::Turn,
+    wait,
+};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+const MIB: u64 = 1 << 20;
+const GIB: f64 = (1_u64 << 30) as f64;
+const LINKS: Links = Links { wan_mbit: 20, lan_mbit: 200 };
+const SPREAD_BYTES: u64 = 150 * MIB;
+const PUBLISH_BYTES: u64 = 700 * MIB;
+
+#[test]
+#[ignore = "a benchmark"]
+fn a_spread_to_2_clients() {
+    spread(2);
+}
+
+#[test]
+#[ignore = "a benchmark"]
+fn a_spread_to_4_clients() {
+    spread(4);
+}
+
+#[test]
+#[ignore = "a benchmark"]
+fn a_spread_to_8_clients() {
+    spread(8);
+}
+
+#[test]
+#[ignore = "a benchmark"]
+#[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52 bytes")]
+fn publishing() {
+    if !have_all("publishing", &[Need::Program("mkfs.ext4"), Need::Program("qemu-img")]) {
+        return;
+    }
+    let _turn = Turn::take();
+    let world = Loopback::new("bench-publish");
+    let folder = world.path().join("image");
+    fs::create_dir_all(&folder).unwrap();
+    let image = DiskImage::make(&folder, PUBLISH_BYTES);
+    for (release, paths) in [("raw", vec![image.raw.as_path()]), ("raw-and-qcow2", image.paths().to_vec())] {
+        let plain: u64 = paths.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+        let before = world.hq.size();
+        let command = world.hq.publish_command(IMAGE, release, &paths);
+        let (start, mut used) = (Instant::now(), Usage::default());
+        let mut process = Process::start("publish", &command, &world.path().join("publish.log"));
+        let done = wait::until(Duration::from_secs(600), || {
+            used = counters::usage(process.id()).filter(|usage| usage.peak_memory > 0).unwrap_or(used);
+            (!process.is_running()).then_some(())
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        assert!(done.is_some(), "publishing takes for ever\n{}", process.tail());
+        let mut figures = Claims::of(&format!("publishing {release}"));
+        figures.note("files", Figure::bytes(plain));
+        figures.note("new in the repository", Figure::bytes(world.hq.size().since(before).total()));
+        figures.note("time", Figure::seconds(seconds));
+        figures.note("MiB/s", Figure::ratio(plain as f64 / MIB as f64 / seconds));
+        figures.note("cores", Figure::ratio(used.cpu_seconds / seconds));
+        figures.note("peak memory", Figure::bytes(used.peak_memory));
+        figures.settle();
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52 bytes")]
+fn spread(clients: usize) {
+    let test = format!("a spread to {clients} clients");
+    let needs =
+        [Need::Namespaces, Need::Program("nginx"), Need::Program("mkfs.ext4"), Need::Program("qemu-img")];
+    if !have_all(&test, &needs) {
+        return;
+    }
+    let mut branch = Branch::new("bench", LINKS, clients);
+    let (image, size) = branch.publish_first(SPREAD_BYTES);
+    let everyone: Vec<usize> = (0..clients).collect();
+    let before = branch.mark();
+    branch.start(everyone.iter().copied());
+    let spread = branch.follow(&everyone, "1", Duration::from_secs(600), &before);
+    let last = spread.last().expect("every client gets the image");
+    assert_eq!(branch.wrong_files(&everyone, "1", &image), [""; 0]);
+    let used: Vec<Usage> = everyone.iter().map(|node| branch.usage(*node)).collect();
+    let cpu: f64 = used.iter().map(|usage| usage.cpu_seconds).sum();
+    let delivered = size.packs as f64 * clients as f64 / GIB;
+
+    let mut figures = Claims::of(&test);
+    let bound = LINKS.wan_seconds(size.total());
+    figures.note("encoded size", Figure::bytes(size.total()));
+    figures.note("amplification (bytes of packs that the origin sent / in the repository)", {
+        Figure::ratio(spread.packs.sent as f64 / size.packs as f64)
+    });
+    figures.note("bytes on the WAN, with headers / encoded size", {
+        Figure::ratio(spread.wan_bytes as f64 / size.total() as f64)
+    });
+    figures.note("time of the WAN alone", Figure::seconds(bound));
+    figures.note("last client done", Figure::seconds(last));
+    figures.note("time / bound", Figure::ratio(last / bound));
+    figures.note("CPU seconds of all agents per GiB delivered (encoded)", Figure::ratio(cpu / delivered));
+    let peak = used.iter().map(|usage| usage.peak_memory).max().unwrap_or_default();
+    figures.note("peak memory of the largest agent", Figure::bytes(peak));
+    figures.settle();
+}
