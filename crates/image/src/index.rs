@@ -221,6 +221,12 @@ impl IndexPiece {
         })
     }
 
+    /// How many blocks it lists.
+    #[must_use]
+    pub fn block_count(&self) -> usize {
+        self.ids.len()
+    }
+
     /// The plaintext that is encoded and stored.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

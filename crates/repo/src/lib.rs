@@ -1,1 +1,41 @@
-//! stub
+//! The repository: plain files that anything can serve, made by a publisher and believed by nobody unread.
+//!
+//! The writing side ([`init`], [`publish`], [`promote`], [`renew`]) puts packs, index parts and signed metadata
+//! into a folder, in an order in which a reader sees the old state or the new one, never half of one. The
+//! reading side takes them back from any origin: [`Trust`] verifies the metadata (TUF) into a [`Catalog`],
+//! [`load_index`] reads a release's index, and [`Origin`] gives index parts and blocks, each verified.
+//!
+//! Nothing in here knows nodes or sites: a node's mesh gives metadata and index parts through the same traits
+//! as an origin does.
+
+mod catalog;
+mod disk;
+mod index_io;
+mod init;
+mod keys;
+mod layout;
+mod metadata;
+mod origin;
+mod pack;
+mod place;
+mod publish;
+mod source;
+mod source_files;
+mod subscription;
+mod trust;
+mod verify;
+
+pub use catalog::{Catalog, CatalogEntry};
+pub use index_io::{INDEX_BLOCKS_MAX, LoadIndexError, load_index};
+pub use init::{InitError, init};
+pub use keys::KeyError;
+pub use layout::METADATA_MAX;
+pub use metadata::MetadataError;
+pub use origin::{Origin, OriginError, Throttle};
+pub use place::PlaceError;
+pub use publish::{Progress, PublishError, PublishOptions, Published, promote, publish, renew};
+pub use source::{MetadataSource, PartSource, SourceError};
+pub use source_files::FileError;
+pub use subscription::{Selector, Subscription, SubscriptionError};
+pub use trust::{Trust, read_catalog};
+pub use verify::TrustError;

@@ -1,0 +1,53 @@
+//! Making an empty repository, and the keys to it.
+
+use crate::{
+    keys::{KeyError, Keys},
+    metadata::{Metadata, MetadataError, write_root},
+    place::{Place, PlaceError},
+};
+use std::path::{Path, PathBuf};
+
+/// Why a repository cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// There is one already.
+    #[error("{0} holds a repository already; choose another folder")]
+    Exists(PathBuf),
+    /// Private keys would be served to everyone.
+    #[error("the keys must not lie in the repository, which is served to everyone: {0} is inside of it")]
+    KeysInside(PathBuf),
+    /// The keys cannot be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The metadata cannot be made.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
+/// Makes an empty repository in the folder `repo` (a path or a `file://` URL) and its keys in the folder `keys`.
+/// Neither a repository nor a key is ever overwritten.
+pub async fn init(repo: &str, keys: &Path) -> Result<(), InitError> {
+    let folder = Place::folder(repo)?;
+    if folder.join("metadata").exists() {
+        return Err(InitError::Exists(folder));
+    }
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if absolute(keys).starts_with(absolute(&folder)) {
+        return Err(InitError::KeysInside(keys.into()));
+    }
+    let keys = Keys::at(keys);
+    keys.check_absent()?;
+
+    let place = Place::create(repo)?;
+    let _lock = place.lock()?;
+    keys.create()?;
+    let (root, metadata) = Metadata::create(&keys).await?;
+    keys.write_root_json(&root)?;
+    write_root(&place, &root).await?;
+    metadata.write(&place, &keys).await?;
+    tracing::info!(repository = %place.path().display(), "made an empty repository");
+    Ok(())
+}

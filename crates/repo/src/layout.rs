@@ -1,0 +1,85 @@
+//! Where things lie in a repository. The same for HQ's server, a USB stick and a prestage folder.
+//!
+//! ```text
+//! metadata/   root.json N.root.json N.targets.json N.snapshot.json timestamp.json
+//! indexes/    ab/<64 hex>        one file per index part, named by the BlockId of its encoded bytes
+//! packs/      ab/<64 hex>.pack   encoded blocks back to back, named by their PackId
+//! ```
+
+use branchmesh_image::{BlockId, PackId};
+
+/// Most bytes of one metadata file: targets of some ten thousand releases.
+pub const METADATA_MAX: usize = 8 << 20;
+
+/// The file that is written last, and that changes with every publication.
+pub(crate) const TIMESTAMP: &str = "timestamp.json";
+/// The repository's current root of trust.
+pub(crate) const ROOT: &str = "root.json";
+
+/// Longest name of a metadata file: a role's name and a version number.
+const METADATA_NAME_MAX: usize = 128;
+
+/// Path of a metadata file.
+pub(crate) fn metadata_path(name: &str) -> String {
+    format!("metadata/{name}")
+}
+
+/// Path of an index part.
+pub(crate) fn index_path(part: &BlockId) -> String {
+    let name = part.to_string();
+    format!("indexes/{}/{name}", &name[..2])
+}
+
+/// Path of a pack.
+pub(crate) fn pack_path(pack: &PackId) -> String {
+    let name = pack.to_string();
+    format!("packs/{}/{name}.pack", &name[..2])
+}
+
+/// Whether `name` can be a metadata file's name. Names come from peers too, and become paths and URLs.
+pub(crate) fn is_metadata_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    name.len() <= METADATA_NAME_MAX
+        && name.ends_with(".json")
+        && !name.starts_with('.')
+        && !name.contains("..")
+        && name.chars().all(plain)
+}
+
+/// Whether the file `name`, once published, never changes: versioned names don't, `timestamp.json` does.
+pub(crate) fn is_versioned_name(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(version, rest)| {
+        !version.is_empty() && version.chars().all(|c| c.is_ascii_digit()) && rest.contains(".json")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_spread_over_256_folders() {
+        let pack = PackId([0xab; 32]);
+        assert_eq!(pack_path(&pack), format!("packs/ab/{}.pack", "ab".repeat(32)));
+        assert_eq!(index_path(&BlockId([1; 32])), format!("indexes/01/{}", "01".repeat(32)));
+    }
+
+    #[test]
+    fn names_that_could_leave_the_folder_are_no_metadata() {
+        for good in ["timestamp.json", "1.root.json", "12.group-finance.json"] {
+            assert!(is_metadata_name(good), "{good:?} was refused");
+        }
+        for bad in
+            ["", "../x.json", "a/b.json", r"a\b.json", "..json", ".json", "x.json?y", "root.key", "%2e.json"]
+        {
+            assert!(!is_metadata_name(bad), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn only_numbered_files_are_immutable() {
+        assert!(is_versioned_name("7.snapshot.json"));
+        assert!(!is_versioned_name("timestamp.json"));
+        assert!(!is_versioned_name(".json"));
+    }
+}

@@ -1,0 +1,241 @@
+//! Changing the signed metadata: a publisher's side of TUF.
+//!
+//! Three roles sign each change: targets (what the releases are), snapshot (which targets are current),
+//! timestamp (that this is still so). A release's target keeps its hash for ever; channels move by changing
+//! the targets' custom fields.
+
+use crate::{
+    catalog::{Catalog, CatalogEntry},
+    keys::{KeyError, Keys, PUBLISHING_ROLES, ROLES},
+    layout::{self, METADATA_MAX, ROOT, TIMESTAMP},
+    place::{Place, PlaceError},
+    trust::load_once,
+    verify::TrustError,
+};
+use aws_lc_rs::{digest, rand::SystemRandom};
+use branchmesh_image::VerifiedBlock;
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::{collections::HashMap, num::NonZeroU64};
+use tough::{
+    TargetName,
+    editor::signed::SignedRole,
+    key_source::KeySource,
+    schema::{
+        Hashes, KeyHolder, Metafile, Role, RoleKeys, RoleType, Root, Snapshot, Target, Targets,
+        Timestamp as TimestampRole,
+    },
+};
+
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+/// The root of trust: it changes when keys do.
+const ROOT_DAYS: i64 = 365;
+/// The list of releases.
+const TARGETS_DAYS: i64 = 365;
+/// Which list is current.
+const SNAPSHOT_DAYS: i64 = 90;
+/// How long an attacker who holds back new releases goes unnoticed. The publisher must publish or renew within
+/// this time; it will become shorter when renewing runs by itself.
+const TIMESTAMP_DAYS: i64 = 30;
+
+const SPEC_VERSION: &str = "1.0.0";
+
+/// Why metadata cannot be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// The repository's present metadata cannot be read or believed.
+    #[error("the repository's present metadata cannot be used")]
+    Trust(#[from] TrustError),
+    /// A key is missing.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It cannot be written.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A key does not belong to this repository, or tough cannot sign.
+    #[error("the metadata cannot be signed; are these the keys of this repository?")]
+    Sign(#[source] Box<tough::error::Error>),
+    /// A key has no id.
+    #[error("a key cannot be named")]
+    KeyId(#[source] Box<tough::schema::Error>),
+    /// The list of releases has outgrown what nodes accept.
+    #[error(
+        "the repository has too many releases: its metadata would have {0} bytes, and nodes accept {METADATA_MAX}"
+    )]
+    TooLarge(usize),
+}
+
+/// The metadata of a repository, to be changed and signed anew.
+pub(crate) struct Metadata {
+    root: Root,
+    catalog: Catalog,
+    targets: HashMap<TargetName, Target>,
+    versions: Versions,
+}
+
+#[derive(Clone, Copy)]
+struct Versions {
+    targets: NonZeroU64,
+    snapshot: NonZeroU64,
+    timestamp: NonZeroU64,
+}
+
+impl Metadata {
+    /// Makes the root of trust of a new repository, and its first, empty metadata.
+    pub(crate) async fn create(keys: &Keys) -> Result<(Bytes, Self), MetadataError> {
+        let root = new_root(keys)?;
+        let signers: [Box<dyn KeySource>; 1] = [Box::new(keys.signing(RoleType::Root)?)];
+        let signed = sign(root.clone(), &KeyHolder::Root(root.clone()), &signers).await?;
+        let first = NonZeroU64::MIN;
+        let metadata = Self {
+            root,
+            catalog: Catalog { version: 0, expires: 0, expired: false, releases: Vec::new() },
+            targets: HashMap::new(),
+            versions: Versions { targets: first, snapshot: first, timestamp: first },
+        };
+        Ok((Bytes::from(signed.buffer().clone()), metadata))
+    }
+
+    /// Reads and verifies what is in the repository, to be replaced by the next version. Expired metadata is
+    /// accepted: this is how it is renewed.
+    pub(crate) async fn load(place: &Place, keys: &Keys) -> Result<Self, MetadataError> {
+        let verified = load_once(&keys.read_root_json()?, place.origin()).await?;
+        let repository = &verified.repository;
+        let next = |version: NonZeroU64| version.saturating_add(1);
+        let versions = Versions {
+            targets: next(repository.targets().signed.version),
+            snapshot: next(repository.snapshot().signed.version),
+            timestamp: next(repository.timestamp().signed.version),
+        };
+        Ok(Self {
+            root: repository.root().signed.clone(),
+            catalog: verified.catalog(Timestamp::now())?,
+            targets: repository.targets().signed.targets.clone(),
+            versions,
+        })
+    }
+
+    /// The releases as they were loaded.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Adds a release whose encoded index root is `root`.
+    pub(crate) fn add(&mut self, entry: &CatalogEntry, root: &VerifiedBlock) -> Result<(), MetadataError> {
+        let sha256 = digest::digest(&digest::SHA256, root.bytes()).as_ref().to_vec();
+        let target = Target {
+            length: root.bytes().len() as u64,
+            hashes: Hashes { sha256: sha256.into(), _extra: HashMap::new() },
+            custom: entry.to_custom(),
+            _extra: HashMap::new(),
+        };
+        let name = TargetName::new(entry.name()).map_err(|error| MetadataError::Sign(Box::new(error)))?;
+        self.targets.insert(name, target);
+        Ok(())
+    }
+
+    /// Lets `channel` point to the release `image@release`, and no longer to another one.
+    pub(crate) fn point(&mut self, channel: &str, image: &str, release: &str) {
+        for (name, target) in &mut self.targets {
+            let read = CatalogEntry::from_custom(name.raw(), target.length, &target.custom);
+            let Ok(Some(mut entry)) = read else { continue };
+            if entry.image != image {
+                continue;
+            }
+            entry.channels.retain(|other| other != channel);
+            if entry.release == release {
+                entry.channels.push(channel.into());
+                entry.channels.sort();
+            }
+            target.custom.extend(entry.to_custom());
+        }
+    }
+
+    /// Signs everything anew and puts it into the repository, in the order in which readers stay unharmed: what
+    /// is put before `timestamp.json` is not looked at by anyone.
+    pub(crate) async fn write(self, place: &Place, keys: &Keys) -> Result<(), MetadataError> {
+        let mut signers: Vec<Box<dyn KeySource>> = Vec::new();
+        for role in PUBLISHING_ROLES {
+            signers.push(Box::new(keys.signing(role)?));
+        }
+        let holder = KeyHolder::Root(self.root.clone());
+        let Versions { targets, snapshot, timestamp } = self.versions;
+
+        let mut role = Targets::new(SPEC_VERSION.into(), targets, in_days(TARGETS_DAYS));
+        role.targets = self.targets;
+        role.delegations = None;
+        let signed = sign(role, &holder, &signers).await?;
+        if signed.buffer().len() > METADATA_MAX {
+            return Err(MetadataError::TooLarge(signed.buffer().len()));
+        }
+        let mut role = Snapshot::new(SPEC_VERSION.into(), snapshot, in_days(SNAPSHOT_DAYS));
+        role.meta.insert("targets.json".into(), described(&signed, targets));
+        put(place, &format!("{targets}.targets.json"), &signed).await?;
+
+        let signed = sign(role, &holder, &signers).await?;
+        let mut role = TimestampRole::new(SPEC_VERSION.into(), timestamp, in_days(TIMESTAMP_DAYS));
+        role.meta.insert("snapshot.json".into(), described(&signed, snapshot));
+        put(place, &format!("{snapshot}.snapshot.json"), &signed).await?;
+
+        let signed = sign(role, &holder, &signers).await?;
+        put(place, TIMESTAMP, &signed).await
+    }
+}
+
+/// Puts the root of trust into a new repository, under its two names.
+pub(crate) async fn write_root(place: &Place, root: &Bytes) -> Result<(), PlaceError> {
+    place.put(&layout::metadata_path(&format!("1.{ROOT}")), root.clone()).await?;
+    place.put(&layout::metadata_path(ROOT), root.clone()).await
+}
+
+fn new_root(keys: &Keys) -> Result<Root, MetadataError> {
+    let mut root = Root {
+        spec_version: SPEC_VERSION.into(),
+        consistent_snapshot: true,
+        version: NonZeroU64::MIN,
+        expires: in_days(ROOT_DAYS),
+        keys: HashMap::new(),
+        roles: HashMap::new(),
+        _extra: HashMap::new(),
+    };
+    for role in ROLES {
+        let key = keys.signing(role)?.public()?;
+        let id = key.key_id().map_err(|error| MetadataError::KeyId(Box::new(error)))?;
+        root.keys.insert(id.clone(), key);
+        let keys = RoleKeys { keyids: vec![id], threshold: NonZeroU64::MIN, _extra: HashMap::new() };
+        root.roles.insert(role, keys);
+    }
+    Ok(root)
+}
+
+async fn sign<R: Role + serde::Serialize>(
+    role: R,
+    holder: &KeyHolder,
+    signers: &[Box<dyn KeySource>],
+) -> Result<SignedRole<R>, MetadataError> {
+    let signed = SignedRole::new(role, holder, signers, &SystemRandom::new()).await;
+    signed.map_err(|error| MetadataError::Sign(Box::new(error)))
+}
+
+fn described<R: Role + serde::Serialize>(signed: &SignedRole<R>, version: NonZeroU64) -> Metafile {
+    Metafile {
+        length: Some(*signed.length()),
+        hashes: Some(Hashes { sha256: signed.sha256().to_vec().into(), _extra: HashMap::new() }),
+        version,
+        _extra: HashMap::new(),
+    }
+}
+
+async fn put<R: Role + serde::Serialize>(
+    place: &Place,
+    name: &str,
+    signed: &SignedRole<R>,
+) -> Result<(), MetadataError> {
+    Ok(place.put(&layout::metadata_path(name), Bytes::from(signed.buffer().clone())).await?)
+}
+
+fn in_days(days: i64) -> Timestamp {
+    let expiry = Timestamp::now().as_second() + days * DAY_SECONDS;
+    // Whole seconds: TUF's dates have no fractions. Only a clock near the year 9999 exceeds the range.
+    Timestamp::from_second(expiry).unwrap_or(Timestamp::MAX)
+}

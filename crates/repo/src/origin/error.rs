@@ -1,0 +1,152 @@
+//! What can go wrong between a node and an origin, told apart so that an administrator knows where to look.
+
+use branchmesh_image::{BlockError, BlockId};
+use std::{error::Error, io};
+
+/// Why an origin did not give what it was asked for. Every variant names the URL.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginError {
+    /// Not the address of a repository.
+    #[error("{url:?} is not an origin: {reason}; write http://…, https://… or file:///…")]
+    BadUrl {
+        /// What was configured.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No answer at all: name resolution, connection, TLS, time-out, or a line that broke.
+    #[error("{url} cannot be reached: {reason}")]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// The answer began, or should have, and then nothing came.
+    #[error("{url} sent nothing for {seconds} s; the line or the server is stuck")]
+    Stalled {
+        /// What was asked for.
+        url: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The origin works, but doesn't have the file.
+    #[error("{url} does not exist there: the origin is incomplete, or its URL is wrong")]
+    NotFound {
+        /// What was asked for.
+        url: String,
+    },
+    /// The origin, or a proxy before it, wants credentials, or forbids it.
+    #[error("{url} was refused (HTTP {status}): the server or a proxy denies access")]
+    Denied {
+        /// What was asked for.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// A web page came instead of the file.
+    #[error("{url} was answered with {content_type}: a login page or a proxy is in the way")]
+    WebPage {
+        /// What was asked for.
+        url: String,
+        /// The content type that came.
+        content_type: String,
+    },
+    /// The server sends whole files only. Nothing of the file was read.
+    #[error(
+        "{url} was answered with the whole file: the server does not support range requests; switch them on"
+    )]
+    NoRanges {
+        /// What was asked for.
+        url: String,
+    },
+    /// The server answered with another range than it was asked for, or with none.
+    #[error("{url} was answered with the range {found:?} instead of {expected:?}")]
+    WrongRange {
+        /// What was asked for.
+        url: String,
+        /// The range that was asked for.
+        expected: String,
+        /// The range that came.
+        found: String,
+    },
+    /// Another HTTP status, such as 500.
+    #[error("{url} was answered with HTTP status {status}; the server's log should say why")]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// The file ends before it should.
+    #[error("{url} is too short: bytes up to {expected} are needed; copy it to the origin again")]
+    Truncated {
+        /// What was asked for.
+        url: String,
+        /// Where the file should reach at least.
+        expected: u64,
+    },
+    /// The file is larger than such a file can be. It was not read.
+    #[error("{url} is larger than {max} bytes, which no such file is")]
+    TooLarge {
+        /// What was asked for.
+        url: String,
+        /// The limit.
+        max: usize,
+    },
+    /// The bytes came, and are not what the index promises. Others may have them intact.
+    #[error(
+        "{url} holds a damaged block {block} at byte {offset}; take it from elsewhere and repair the origin"
+    )]
+    Damaged {
+        /// The pack or index part.
+        url: String,
+        /// Where in it.
+        offset: u64,
+        /// Which block.
+        block: BlockId,
+        /// The two hashes.
+        #[source]
+        source: Box<BlockError>,
+    },
+    /// A local origin cannot be read.
+    #[error("{url} cannot be read")]
+    Io {
+        /// What was asked for.
+        url: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl OriginError {
+    /// Whether the origin answers at all: then other files may still be had from it.
+    #[must_use]
+    pub fn is_about_one_file(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Truncated { .. }
+            | Self::TooLarge { .. }
+            | Self::Damaged { .. }
+            | Self::WrongRange { .. } => true,
+            Self::BadUrl { .. }
+            | Self::Unreachable { .. }
+            | Self::Stalled { .. }
+            | Self::Denied { .. }
+            | Self::WebPage { .. }
+            | Self::NoRanges { .. }
+            | Self::Status { .. }
+            | Self::Io { .. } => false,
+        }
+    }
+}
+
+/// The innermost cause of an error, which is the one that says what to do.
+pub(crate) fn root_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,179 @@
+//! Files from a web server.
+//!
+//! reqwest directly, and not object_store's HTTP store: the difference between "206 and the right range", "200
+//! and the whole file" and "200 and a login page" must be seen before a body is read, and each wait needs its
+//! own bound. object_store hides the head of an answer behind one error kind and retries by itself.
+
+use super::{
+    carrier::Body,
+    error::{OriginError, root_cause},
+};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use reqwest::{
+    Client, ClientBuilder, Response, StatusCode,
+    header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE},
+    redirect,
+};
+use std::{ops::Range, time::Duration};
+use tokio::time::timeout;
+use url::Url;
+
+/// How long a connection may take to be made: several round trips of a satellite line, with a lost packet.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long nothing may come. A server that spins up a disk needs some seconds, nobody needs more than this.
+pub(super) const STALL_MAX: Duration = Duration::from_secs(20);
+/// Redirects that are followed, as to a nearer mirror.
+const REDIRECTS_MAX: usize = 5;
+/// Connections that are kept open between requests: as many as ranges are fetched at once.
+const IDLE_CONNECTIONS_MAX: usize = 4;
+
+/// A web server and the client for it.
+#[derive(Clone)]
+pub(super) struct Http {
+    client: Client,
+    base: Url,
+    stall_max: Duration,
+}
+
+impl Http {
+    /// `base` ends with a slash.
+    pub(super) fn open(base: Url, stall_max: Duration) -> Result<Self, OriginError> {
+        let builder = || {
+            Client::builder()
+                .connect_timeout(CONNECT_MAX)
+                .redirect(redirect::Policy::limited(REDIRECTS_MAX))
+                .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+                .user_agent(concat!("branchmesh/", env!("CARGO_PKG_VERSION")))
+        };
+        let client = build(&base, builder).map_err(|error| OriginError::BadUrl {
+            url: super::shown(&base),
+            reason: format!("the HTTP client cannot be set up: {}", root_cause(&error)),
+        })?;
+        Ok(Self { client, base, stall_max })
+    }
+
+    /// The whole file at `path`.
+    pub(super) async fn whole(&self, path: &str, max: usize) -> Result<Body, OriginError> {
+        let response = self.answer(path, None).await?;
+        let url = self.shown(path);
+        if response.status() != StatusCode::OK {
+            return Err(OriginError::Status { url, status: response.status().as_u16() });
+        }
+        if response.content_length().is_some_and(|length| length > max as u64) {
+            return Err(OriginError::TooLarge { url, max });
+        }
+        Ok(self.body(path, response))
+    }
+
+    /// The bytes `range` of the file at `path`.
+    pub(super) async fn range(&self, path: &str, range: &Range<u64>) -> Result<Body, OriginError> {
+        let response = self.answer(path, Some(range)).await?;
+        let url = self.shown(path);
+        if response.status() == StatusCode::OK {
+            return Err(OriginError::NoRanges { url });
+        }
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(OriginError::Status { url, status: response.status().as_u16() });
+        }
+        let expected = format!("bytes {}-{}", range.start, range.end - 1);
+        let found = header(&response, &CONTENT_RANGE);
+        if found.split('/').next() != Some(&expected) {
+            return Err(OriginError::WrongRange { url, expected, found });
+        }
+        Ok(self.body(path, response))
+    }
+
+    pub(super) fn shown(&self, path: &str) -> String {
+        super::shown(&self.url(path))
+    }
+
+    /// The head of an answer that is neither a refusal nor a web page.
+    async fn answer(&self, path: &str, range: Option<&Range<u64>>) -> Result<Response, OriginError> {
+        let url = || self.shown(path);
+        let mut request = self.client.get(self.url(path)).header(ACCEPT_ENCODING, "identity");
+        if let Some(range) = range {
+            request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+        }
+        let response = timeout(self.stall_max, request.send())
+            .await
+            .map_err(|_| OriginError::Stalled { url: url(), seconds: self.stall_max.as_secs() })?
+            .map_err(|error| OriginError::Unreachable { url: url(), reason: cause(&error) })?;
+        let status = response.status();
+        let refused = [
+            StatusCode::UNAUTHORIZED,
+            StatusCode::FORBIDDEN,
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            StatusCode::NETWORK_AUTHENTICATION_REQUIRED,
+        ];
+        if refused.contains(&status) {
+            return Err(OriginError::Denied { url: url(), status: status.as_u16() });
+        }
+        if status == StatusCode::NOT_FOUND || status == StatusCode::GONE {
+            return Err(OriginError::NotFound { url: url() });
+        }
+        if status == StatusCode::RANGE_NOT_SATISFIABLE {
+            let expected = range.map_or(0, |range| range.end);
+            return Err(OriginError::Truncated { url: url(), expected });
+        }
+        let content_type = header(&response, &CONTENT_TYPE);
+        if status.is_success() && content_type.to_ascii_lowercase().contains("html") {
+            return Err(OriginError::WebPage { url: url(), content_type });
+        }
+        Ok(response)
+    }
+
+    fn body(&self, path: &str, response: Response) -> Body {
+        let (url, stall_max) = (self.shown(path), self.stall_max);
+        let chunks = stream::unfold(Some(response), move |response| {
+            let url = url.clone();
+            async move {
+                let mut response = response?;
+                let chunk = next_chunk(&mut response, url, stall_max).await.transpose()?;
+                let rest = chunk.is_ok().then_some(response);
+                Some((chunk, rest))
+            }
+        });
+        chunks.boxed()
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path()));
+        url
+    }
+}
+
+/// Builds a client; a machine without any CA certificate can still read from plain HTTP.
+fn build(base: &Url, builder: impl Fn() -> ClientBuilder) -> reqwest::Result<Client> {
+    match builder().build() {
+        Err(_) if base.scheme() == "http" => builder().tls_certs_only([]).build(),
+        result => result,
+    }
+}
+
+async fn next_chunk(
+    response: &mut Response,
+    url: String,
+    stall_max: Duration,
+) -> Result<Option<Bytes>, OriginError> {
+    match timeout(stall_max, response.chunk()).await {
+        Err(_) => Err(OriginError::Stalled { url, seconds: stall_max.as_secs() }),
+        Ok(Err(error)) => Err(OriginError::Unreachable { url, reason: cause(&error) }),
+        Ok(Ok(chunk)) => Ok(chunk),
+    }
+}
+
+fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() && error.is_connect() {
+        return format!("no connection within {} s", CONNECT_MAX.as_secs());
+    }
+    root_cause(error)
+}
+
+fn header(response: &Response, name: &HeaderName) -> String {
+    /// A header is quoted in an error message: no more of it than a person reads.
+    const SHOWN_MAX: usize = 80;
+    let value = response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    value.unwrap_or_default().chars().take(SHOWN_MAX).collect()
+}

@@ -1,0 +1,227 @@
+//! What a node believes, and remembers to have believed.
+//!
+//! After each accepted update all its files are kept as they came: so that the node starts without a network,
+//! gives them to its neighbours, and never goes back to an older state. They are kept in one file that is
+//! replaced in one step, because half an update would be a hole in the protection against rollback.
+
+use crate::{
+    catalog::Catalog,
+    disk,
+    layout::{METADATA_MAX, ROOT, TIMESTAMP},
+    source::{MetadataSource, SourceError},
+    verify::{Basis, Files, TrustError, Verified},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The file that holds all accepted files.
+const KEPT_FILE: &str = "metadata.json";
+/// Most bytes of it: targets, escaped once more as a JSON string, and everything else.
+const KEPT_MAX: u64 = 4 * METADATA_MAX as u64;
+/// Folder in which tough works during an update.
+const SCRATCH: &str = "verifying";
+
+/// The node's trust in one repository.
+pub struct Trust {
+    folder: PathBuf,
+    /// The newest root of trust: as configured, or what it led to.
+    root: Bytes,
+    accepted: Files,
+    catalog: Option<Arc<Catalog>>,
+    /// Whether the folder has been looked into.
+    is_loaded: bool,
+}
+
+impl Trust {
+    /// Trust that begins with `root_json`, the repository's first root of trust. `folder` belongs to this node,
+    /// outlives it, and is made where it is missing.
+    pub fn open(root_json: &[u8], folder: &Path) -> Result<Self, TrustError> {
+        check_root(root_json)?;
+        fs::create_dir_all(folder).map_err(|source| TrustError::Keep { path: folder.into(), source })?;
+        Ok(Self {
+            folder: folder.into(),
+            root: Bytes::copy_from_slice(root_json),
+            accepted: Files::new(),
+            catalog: None,
+            is_loaded: false,
+        })
+    }
+
+    /// Verifies once more what was kept, without a network. What has expired meanwhile is still a catalog, and
+    /// says so. `None` if nothing usable was kept.
+    pub async fn load_local(&mut self) -> Result<Option<Arc<Catalog>>, TrustError> {
+        self.is_loaded = true;
+        let Some(kept) = self.read_kept()? else { return Ok(None) };
+        let nothing = Files::new();
+        let scratch = self.scratch(&nothing)?;
+        let basis = Basis { root: &self.root, accepted: &nothing, scratch: &scratch };
+        let verified = match Verified::load(&basis, &Kept(&kept)).await {
+            Ok(verified) => verified,
+            Err(error) => {
+                // Rotten, or the administrator replaced root.json. Whoever can spoil the file on purpose could as
+                // well remove it, so that refusing to go on would protect nobody.
+                tracing::warn!(%error, folder = %self.folder.display(), "the kept metadata is not usable: starting anew");
+                return Ok(None);
+            }
+        };
+        let catalog = Arc::new(verified.catalog(Timestamp::now())?);
+        self.believe(&verified, catalog.clone());
+        Ok(Some(catalog))
+    }
+
+    /// Asks `source` for what is newest, and believes it if it is properly signed, not older than what was
+    /// believed before, and not expired. On an error everything stays as it was.
+    pub async fn refresh(&mut self, source: &dyn MetadataSource) -> Result<Arc<Catalog>, TrustError> {
+        if !self.is_loaded {
+            self.load_local().await?;
+        }
+        let scratch = self.scratch(&self.accepted)?;
+        let basis = Basis { root: &self.root, accepted: &self.accepted, scratch: &scratch };
+        let verified = Verified::load(&basis, source).await?;
+        let now = Timestamp::now();
+        verified.check_expiry(now)?;
+        let catalog = Arc::new(verified.catalog(now)?);
+        let is_news = verified.files.iter().any(|(name, bytes)| self.accepted.get(name) != Some(bytes));
+        if is_news {
+            self.keep(&verified.files)?;
+        }
+        self.believe(&verified, catalog.clone());
+        Ok(catalog)
+    }
+
+    /// A verified metadata file under the name by which TUF clients ask for it, to be given to peers.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<Bytes> {
+        self.accepted.get(name).cloned()
+    }
+
+    /// What is believed now.
+    #[must_use]
+    pub fn catalog(&self) -> Option<Arc<Catalog>> {
+        self.catalog.clone()
+    }
+
+    fn believe(&mut self, verified: &Verified, catalog: Arc<Catalog>) {
+        let newest = format!("{}.{ROOT}", verified.repository.root().signed.version);
+        self.accepted = self.merged(&verified.files);
+        if let Some(root) = self.accepted.get(&newest) {
+            self.root = root.clone();
+        }
+        self.catalog = Some(catalog);
+    }
+
+    /// The files of an update, and the older roots: a neighbour's trust may begin at any of them.
+    fn merged(&self, files: &Files) -> Files {
+        let roots = self.accepted.iter().filter(|(name, _)| name.ends_with(ROOT));
+        let mut merged: Files = roots.map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
+        merged.extend(files.iter().map(|(name, bytes)| (name.clone(), bytes.clone())));
+        merged
+    }
+
+    fn keep(&self, files: &Files) -> Result<(), TrustError> {
+        let failed = |source| TrustError::Keep { path: self.folder.clone(), source };
+        let merged = self.merged(files);
+        let mut texts = BTreeMap::new();
+        for (name, bytes) in &merged {
+            let text = std::str::from_utf8(bytes)
+                .map_err(|_| TrustError::Malformed { reason: format!("{name} is not UTF-8") })?;
+            texts.insert(name.as_str(), text);
+        }
+        let json = serde_json::to_vec(&texts).map_err(|error| failed(error.into()))?;
+        disk::write_atomically(&self.folder.join(KEPT_FILE), &json).map_err(failed)
+    }
+
+    fn read_kept(&self) -> Result<Option<Files>, TrustError> {
+        let path = self.folder.join(KEPT_FILE);
+        let failed = |source| TrustError::Keep { path: path.clone(), source };
+        let size = match fs::metadata(&path) {
+            Ok(meta) => meta.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        if size > KEPT_MAX {
+            tracing::warn!(size, path = %path.display(), "the kept metadata is impossibly large: starting anew");
+            return Ok(None);
+        }
+        let json = fs::read(&path).map_err(failed)?;
+        let Ok(texts) = serde_json::from_slice::<BTreeMap<String, String>>(&json) else {
+            tracing::warn!(path = %path.display(), "the kept metadata is damaged: starting anew");
+            return Ok(None);
+        };
+        Ok(Some(texts.into_iter().map(|(name, text)| (name, Bytes::from(text))).collect()))
+    }
+
+    /// A folder for tough that holds the accepted files which it compares new ones with.
+    fn scratch(&self, accepted: &Files) -> Result<PathBuf, TrustError> {
+        let folder = self.folder.join(SCRATCH);
+        prepare_scratch(&folder, accepted)
+            .map_err(|source| TrustError::Keep { path: folder.clone(), source })?;
+        Ok(folder)
+    }
+}
+
+/// The catalog of a repository, for people who look at it. `root_json` is its root of trust; without one, the
+/// root that the repository itself offers is believed, so that the answer is only as good as the connection.
+pub async fn read_catalog(
+    source: &dyn MetadataSource,
+    root_json: Option<&[u8]>,
+) -> Result<Catalog, TrustError> {
+    let offered;
+    let root = match root_json {
+        Some(root) => root,
+        None => {
+            let root = source.metadata(ROOT, METADATA_MAX).await?;
+            offered = root.ok_or_else(|| TrustError::Missing { name: ROOT.into() })?;
+            &offered
+        }
+    };
+    load_once(root, source).await?.catalog(Timestamp::now())
+}
+
+/// Verifies a repository once, remembering nothing.
+pub(crate) async fn load_once(root: &[u8], source: &dyn MetadataSource) -> Result<Verified, TrustError> {
+    check_root(root)?;
+    let scratch =
+        tempfile::tempdir().map_err(|source| TrustError::Keep { path: std::env::temp_dir(), source })?;
+    let basis = Basis { root, accepted: &Files::new(), scratch: scratch.path() };
+    Verified::load(&basis, source).await
+}
+
+/// Fails early, and with words about root.json, if the root of trust is none.
+fn check_root(root_json: &[u8]) -> Result<(), TrustError> {
+    use tough::schema::{Root, Signed};
+    let root: Signed<Root> = serde_json::from_slice(root_json).map_err(|error| TrustError::Malformed {
+        reason: format!("root.json is no root of trust: {error}"),
+    })?;
+    root.signed.verify_role(&root).map_err(|_| TrustError::BadSignature { what: "root.json itself".into() })
+}
+
+fn prepare_scratch(folder: &Path, accepted: &Files) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::create_dir(folder)?,
+    }
+    let snapshot = accepted.iter().find(|(name, _)| name.ends_with("snapshot.json"));
+    if let (Some(timestamp), Some((_, snapshot))) = (accepted.get(TIMESTAMP), snapshot) {
+        fs::write(folder.join(TIMESTAMP), timestamp)?;
+        fs::write(folder.join("snapshot.json"), snapshot)?;
+    }
+    Ok(())
+}
+
+/// Kept files as a source.
+struct Kept<'a>(&'a Files);
+
+#[async_trait]
+impl MetadataSource for Kept<'_> {
+    async fn metadata(&self, name: &str, max: usize) -> Result<Option<Bytes>, SourceError> {
+        Ok(self.0.get(name).filter(|bytes| bytes.len() <= max).cloned())
+    }
+}
