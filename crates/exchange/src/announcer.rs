@@ -1,0 +1,123 @@
+//! Telling the neighbours what this node holds of one release, and how much of theirs is listened to.
+//!
+//! A neighbour gets the full have-map when the connection stands, when this node learns of the release, and once in
+//! answer to its own first map (it may have learned of the release only after ours went out). Changes follow in
+//! batches.
+
+use crate::{config::Timing, time::Time};
+use branchmesh_wire::{BlockSet, IndexId, NodeId, Note, Runs};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Full have-maps that a neighbour may send at once; each costs as much work as the release has blocks. An honest
+/// one sends at most one per [`Timing::have_map_gap`], and three around a connection.
+const MAPS_BURST: u32 = 8;
+
+#[derive(Default)]
+pub(crate) struct Announcer {
+    /// Blocks that the neighbours have not been told of, and since when.
+    gained: Vec<u32>,
+    since: Option<Time>,
+    /// Neighbours that are to get the full map.
+    owed: BTreeSet<NodeId>,
+    partners: BTreeMap<NodeId, Partner>,
+}
+
+#[derive(Default)]
+struct Partner {
+    /// When it last got the full map.
+    told: Option<Time>,
+    /// Maps that it may still send, and when that was last raised.
+    maps: u32,
+    raised: Time,
+    /// Blocks that it claimed again.
+    repeated: u64,
+}
+
+impl Announcer {
+    pub(crate) fn gained(&mut self, now: Time, block: u32) {
+        self.since.get_or_insert(now);
+        self.gained.push(block);
+    }
+
+    pub(crate) fn owe(&mut self, node: NodeId) {
+        self.owed.insert(node);
+    }
+
+    pub(crate) fn forget(&mut self, node: &NodeId) {
+        self.owed.remove(node);
+        self.partners.remove(node);
+    }
+
+    /// Whether one more map of `node` is listened to.
+    pub(crate) fn admit_map(&mut self, now: Time, node: NodeId, timing: &Timing) -> bool {
+        let fresh = || Partner { maps: MAPS_BURST, raised: now, ..Partner::default() };
+        let partner = self.partners.entry(node).or_insert_with(fresh);
+        let gap = (timing.have_map_gap / 2).as_nanos().max(1);
+        let earned = u32::try_from(now.since(partner.raised).as_nanos() / gap).unwrap_or(u32::MAX);
+        if earned > 0 {
+            partner.raised = now;
+            partner.maps = partner.maps.saturating_add(earned).min(MAPS_BURST);
+        }
+        let admitted = partner.maps > 0;
+        partner.maps = partner.maps.saturating_sub(1);
+        partner.repeated = 0;
+        admitted
+    }
+
+    /// `node` claimed so many blocks again that it had claimed before. Returns whether that is still normal.
+    pub(crate) fn admit_repeated(&mut self, node: NodeId, blocks: u64, release_blocks: u32) -> bool {
+        let partner = self.partners.entry(node).or_default();
+        partner.repeated = partner.repeated.saturating_add(blocks);
+        partner.repeated <= 2 * u64::from(release_blocks)
+    }
+
+    /// When something is due.
+    pub(crate) fn due(&self, timing: &Timing) -> Option<Time> {
+        let batch = self.since.map(|since| since + timing.gained_batch);
+        let owed = self.owed.iter().map(|node| self.owed_at(node, timing)).min();
+        batch.into_iter().chain(owed).min()
+    }
+
+    /// The batch goes out at the next flush, whatever its age.
+    pub(crate) fn hurry(&mut self) {
+        if self.since.is_some() {
+            self.since = Some(Time::ZERO);
+        }
+    }
+
+    /// Notes that are due. `listeners` are the neighbours that know the release.
+    pub(crate) fn flush(
+        &mut self,
+        now: Time,
+        release: IndexId,
+        held: &BlockSet,
+        listeners: impl Iterator<Item = NodeId>,
+        timing: &Timing,
+    ) -> Vec<(NodeId, Note)> {
+        let due: Vec<NodeId> =
+            self.owed.iter().filter(|node| self.owed_at(node, timing) <= now).copied().collect();
+        let mut notes = Vec::new();
+        for node in &due {
+            self.owed.remove(node);
+            let fresh = || Partner { maps: MAPS_BURST, raised: now, ..Partner::default() };
+            self.partners.entry(*node).or_insert_with(fresh).told = Some(now);
+            notes.push((*node, Note::Have { release, blocks: held.clone() }));
+        }
+        if self.since.is_some_and(|since| since + timing.gained_batch <= now) {
+            self.since = None;
+            let mut gained = std::mem::take(&mut self.gained);
+            gained.sort_unstable();
+            let batches = Runs::pack(gained.into_iter().filter(|block| held.contains(*block)));
+            for node in listeners.filter(|node| !due.contains(node)) {
+                let gained = batches.iter().map(|blocks| Note::Gained { release, blocks: blocks.clone() });
+                notes.extend(gained.map(|note| (node, note)));
+            }
+        }
+        notes
+    }
+
+    fn owed_at(&self, node: &NodeId, timing: &Timing) -> Time {
+        let told = self.partners.get(node).and_then(|partner| partner.told);
+        told.map_or(Time::ZERO, |at| at + timing.have_map_gap)
+    }
+}

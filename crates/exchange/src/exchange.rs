@@ -1,0 +1,640 @@
+//! [`Exchange`]: events in, actions out.
+
+use crate::{
+    action::{Action, AddReleaseError, Failure, Misbehaviour, Outcome, Reason, TransferId},
+    backoff::jittered,
+    config::Config,
+    fetchers::Lease,
+    gossip::Gossip,
+    members::Members,
+    metadata::Metadata,
+    neighbours::{Meter, Neighbours},
+    origin::Origin,
+    quarantine::{Offence, Quarantine},
+    release::{NewRelease, RELEASES_MAX, Release},
+    time::Time,
+    transfers::{From, Transfers},
+};
+use branchmesh_wire::{BlockSet, IndexId, NodeId, Note, Role, Source, Status, limits::RELEASE_BLOCKS_MAX};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+/// Bytes a second that are assumed of the WAN before it was measured: small first fetches.
+const WAN_RATE_FIRST: u64 = 500_000;
+/// Failures in a row after which a neighbour's claims are not counted for a while.
+const FAILURES_TO_DISTRUST: u32 = 2;
+
+/// One node's part in the exchange of its site.
+///
+/// Four kinds of methods:
+///
+/// * *mutators* (`add_release`, `set_…`, `leave`): the agent wants something,
+/// * `handle_*`: something happened,
+/// * `poll_action`, `poll_timeout`: what is to be done, and when to call [`handle_timeout`](Self::handle_timeout),
+/// * getters: what people want to know.
+///
+/// **After each mutator or `handle_*`, call [`poll_action`](Self::poll_action) until it gives nothing, then ask
+/// [`poll_timeout`](Self::poll_timeout) once.** Actions come in the order in which they are to be carried out.
+///
+/// The agent answers each [`Action::Request`] and [`Action::Fetch`] with one `handle_block_*` for each block as it
+/// arrives, and with [`handle_transfer_ended`](Self::handle_transfer_ended); blocks that were not reported until
+/// then are asked for again.
+pub struct Exchange {
+    pub(crate) config: Config,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) members: Members,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) releases: BTreeMap<IndexId, Release>,
+    pub(crate) transfers: Transfers,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) lease: Lease,
+    pub(crate) origin: Origin,
+    pub(crate) wan: Meter,
+    pub(crate) wan_bytes: u64,
+    pub(crate) metadata: Metadata,
+    pub(crate) gossip: Gossip,
+    /// Hints to dial: when the next may be given, and how many were.
+    pub(crate) dialled: BTreeMap<NodeId, (Time, u32)>,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) timer: Option<(Time, Reason)>,
+    /// When the last event was dealt with.
+    pub(crate) settled_at: Time,
+    /// Members came, went or spoke since.
+    pub(crate) site_changed: bool,
+    /// When slow requests are looked at again.
+    pub(crate) endgame_at: Option<Time>,
+    pub(crate) leaving: bool,
+    releases_added: u64,
+}
+
+impl Exchange {
+    /// A node that starts at `now`. The same seed and the same events give the same actions.
+    #[must_use]
+    pub fn new(mut config: Config, seed: u64, now: Time) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        config.fetchers = config.fetchers.max(1);
+        let timing = &config.timing;
+        let listen = match config.role {
+            Role::Seed => timing.listen_seed,
+            Role::Client => timing.listen + jittered(&mut rng, timing.listen_jitter),
+        };
+        let mut exchange = Self {
+            members: Members::new(config.node),
+            neighbours: Neighbours::default(),
+            releases: BTreeMap::new(),
+            transfers: Transfers::default(),
+            quarantine: Quarantine::default(),
+            lease: Lease::new(now + listen),
+            origin: Origin::default(),
+            wan: Meter::new(WAN_RATE_FIRST),
+            wan_bytes: 0,
+            metadata: Metadata::default(),
+            gossip: Gossip::default(),
+            dialled: BTreeMap::new(),
+            actions: VecDeque::new(),
+            timer: None,
+            settled_at: now,
+            site_changed: true,
+            endgame_at: None,
+            leaving: false,
+            releases_added: 0,
+            config,
+            rng,
+        };
+        exchange.settle(now);
+        exchange
+    }
+
+    // Mutators.
+
+    /// The agent has the index of a release. The neighbours are told what is here; if it is wanted, the rest is
+    /// fetched, otherwise it only serves. Adding a release again only adds what is held and changes what is wanted.
+    pub fn add_release(&mut self, now: Time, new: NewRelease) -> Result<(), AddReleaseError> {
+        let blocks = new.segments.block_count();
+        if blocks > RELEASE_BLOCKS_MAX {
+            return Err(AddReleaseError::TooLarge { blocks });
+        }
+        let sources = if new.sources.is_empty() { blocks as usize } else { new.sources.len() };
+        for given in [new.have.capacity() as usize, sources] {
+            if given != blocks as usize {
+                return Err(AddReleaseError::WrongSize { given, blocks });
+            }
+        }
+        let id = new.release;
+        if let Some(known) = self.releases.get_mut(&id) {
+            if known.blocks.count() != blocks {
+                return Err(AddReleaseError::WrongSize {
+                    given: blocks as usize,
+                    blocks: known.blocks.count(),
+                });
+            }
+            known.wanted = new.wanted;
+            let found: Vec<u32> = new.have.iter().collect();
+            self.handle_blocks_found(now, id, &found);
+            return Ok(());
+        }
+        if self.releases.len() >= RELEASES_MAX {
+            return Err(AddReleaseError::TooMany(RELEASES_MAX));
+        }
+        self.releases_added += 1;
+        let mut release = Release::new(now, self.releases_added, new);
+        self.neighbours.nodes().for_each(|node| release.announcer.owe(node));
+        self.releases.insert(id, release);
+        self.gossip.hurry();
+        self.check_complete(id);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Whether the missing blocks of a release should be fetched.
+    pub fn set_wanted(&mut self, now: Time, release: IndexId, wanted: bool) {
+        let Some(known) = self.releases.get_mut(&release) else { return };
+        if known.wanted != wanted {
+            known.wanted = wanted;
+            self.gossip.hurry();
+            if !wanted {
+                self.drop_transfers_where(|transfer| transfer.release == release);
+            }
+            self.check_complete(release);
+        }
+        self.settle(now);
+    }
+
+    /// The release is not in exchange any more: nothing of it is fetched or claimed.
+    pub fn remove_release(&mut self, now: Time, release: IndexId) {
+        self.drop_transfers_where(|transfer| transfer.release == release);
+        if let Some(known) = self.releases.remove(&release) {
+            for node in known.availability.neighbours() {
+                self.actions.push_back(Action::Note { node, note: Note::Dropped { release } });
+            }
+            self.gossip.hurry();
+        }
+        self.settle(now);
+    }
+
+    /// The version of the newest verified signed timestamp.
+    pub fn set_metadata_version(&mut self, now: Time, version: u64) {
+        if self.metadata.version != version {
+            self.metadata.version = version;
+            self.site_changed = true;
+            self.gossip.hurry();
+        }
+        self.settle(now);
+    }
+
+    /// The files of a release are in place.
+    pub fn set_complete(&mut self, now: Time, release: IndexId) {
+        if let Some(known) = self.releases.get_mut(&release).filter(|known| !known.in_place) {
+            known.in_place = true;
+            self.gossip.hurry();
+        }
+        self.settle(now);
+    }
+
+    /// Where this node can be reached.
+    pub fn set_addresses(&mut self, now: Time, addresses: Vec<SocketAddr>) {
+        if self.config.addresses != addresses {
+            self.config.addresses = addresses;
+            self.gossip.hurry();
+        }
+        self.settle(now);
+    }
+
+    /// Says goodbye: gives the lease away and stops all transfers. Nothing is done after the last actions.
+    pub fn leave(&mut self, now: Time) {
+        self.drop_transfers_where(|_| true);
+        self.leaving = true;
+        for release in self.releases.values_mut() {
+            release.announcer.hurry();
+        }
+        self.announce(now);
+        let status = self.status(now);
+        self.actions.push_back(Action::Gossip(status));
+        self.timer = None;
+    }
+
+    // What happened.
+
+    /// Notes and requests reach `node` from now on.
+    pub fn handle_connected(&mut self, now: Time, node: NodeId, name: &str) {
+        if self.members.connect(now, node, name) && self.neighbours.connect(node) {
+            for release in self.releases.values_mut() {
+                release.availability.forget(&node);
+                release.announcer.owe(node);
+            }
+            self.dialled.remove(&node);
+            self.greet();
+        }
+        self.settle(now);
+    }
+
+    /// The connection to `node` is gone. Unless it says something new, so is the node.
+    pub fn handle_disconnected(&mut self, now: Time, node: NodeId) {
+        self.members.disconnect(now, &node);
+        self.drop_neighbour(node);
+        self.settle(now);
+    }
+
+    /// A status came in by gossip; its author is authenticated.
+    pub fn handle_status(&mut self, now: Time, status: Status) {
+        let (node, leaving) = (status.node, status.leaving);
+        let known = self.members.get(&node).is_some_and(|member| member.status.is_some());
+        if self.members.hear(now, status, &self.config.timing) {
+            self.site_changed = true;
+            if leaving {
+                self.drop_neighbour(node);
+            } else if !known {
+                self.greet();
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A note came from a neighbour.
+    pub fn handle_note(&mut self, now: Time, from: NodeId, note: Note) -> Result<(), Misbehaviour> {
+        if !self.neighbours.contains(&from) {
+            return Ok(());
+        }
+        let result = match note {
+            Note::Have { release, blocks } => self.take_map(now, from, release, &blocks),
+            Note::Gained { release, blocks } => match self.releases.get_mut(&release) {
+                Some(known) => take_gained(known, from, &blocks),
+                None => Ok(()),
+            },
+            Note::Dropped { release } => {
+                if let Some(known) = self.releases.get_mut(&release) {
+                    known.availability.forget(&from);
+                }
+                Ok(())
+            }
+        };
+        self.settle(now);
+        result
+    }
+
+    /// A block of a transfer is verified and written.
+    pub fn handle_block_stored(&mut self, now: Time, transfer: TransferId, block: u32) {
+        let Some((release, from)) = self.transfers.about(transfer) else { return };
+        let Some(known) = self.releases.get(&release).filter(|known| block < known.blocks.count()) else {
+            return;
+        };
+        let length = known.blocks.length(block);
+        let source = match from {
+            From::Origin => Source::Wan,
+            From::Neighbour(_) => Source::Lan,
+        };
+        if from == From::Origin {
+            self.wan_bytes += length;
+            self.wan.add(now, length);
+            self.origin.succeeded();
+        }
+        self.note_delivery(now, transfer, block, length);
+        self.hold(now, release, block, source);
+        self.settle(now);
+    }
+
+    /// The other side does not have a block of a transfer.
+    pub fn handle_block_missing(&mut self, now: Time, transfer: TransferId, block: u32) {
+        if let Some((release, from)) = self.return_block(transfer, block)
+            && let Some(known) = self.releases.get_mut(&release)
+        {
+            match from {
+                From::Origin => known.defer(now, block, &self.config.timing),
+                From::Neighbour(node) => known.availability.lose(node, block),
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A block of a transfer did not verify. The sender is quarantined for the release; an origin is asked for the
+    /// block again later.
+    pub fn handle_block_bad(&mut self, now: Time, transfer: TransferId, block: u32) {
+        if let Some((release, from)) = self.return_block(transfer, block)
+            && let Some(known) = self.releases.get_mut(&release)
+        {
+            match from {
+                From::Origin => {
+                    tracing::warn!(%release, block, "the origin sent a block that does not verify");
+                    known.defer(now, block, &self.config.timing);
+                }
+                From::Neighbour(node) => {
+                    tracing::warn!(%release, block, %node, "a neighbour sent a block that does not verify");
+                    self.discredit(now, node, release, Offence::BadBlock);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A transfer ended; what it did not bring is missing again.
+    pub fn handle_transfer_ended(&mut self, now: Time, transfer: TransferId, outcome: Outcome) {
+        if let Some(ended) = self.end_transfer(transfer) {
+            match (ended.from, outcome) {
+                // Nothing is left to do about a transfer that ended with everything delivered: it is gone already.
+                (From::Origin, Outcome::Done) if ended.delivered > 0 => {}
+                (_, Outcome::Failed(Failure::Local)) => self.pause_release(now, ended.release),
+                (From::Origin, _) => self.origin.failed(now, &mut self.rng, &self.config.timing),
+                (From::Neighbour(node), Outcome::Done) => {
+                    self.neighbour_failed(now, node, ended.release, Failure::Stalled);
+                }
+                (From::Neighbour(node), Outcome::Failed(failure)) => {
+                    self.neighbour_failed(now, node, ended.release, failure);
+                }
+            }
+            self.lease.stale = true;
+        }
+        self.settle(now);
+    }
+
+    /// Blocks that were held turned out to be lost or rotten on disk.
+    pub fn handle_blocks_lost(&mut self, now: Time, release: IndexId, blocks: &[u32]) {
+        if let Some(known) = self.releases.get_mut(&release) {
+            let lost = blocks.iter().filter(|block| known.lose(**block)).count();
+            if lost > 0 {
+                // There is no note for a loss: the full map replaces what was said before.
+                let partners: Vec<NodeId> = known.availability.neighbours().collect();
+                partners.into_iter().for_each(|node| known.announcer.owe(node));
+                self.gossip.hurry();
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Blocks turned up on this node's own disk (harvested, imported from a stick): they count as trimmed.
+    pub fn handle_blocks_found(&mut self, now: Time, release: IndexId, blocks: &[u32]) {
+        let count = self.releases.get(&release).map_or(0, |known| known.blocks.count());
+        for block in blocks.iter().filter(|block| **block < count) {
+            self.hold(now, release, *block, Source::Trimmed);
+        }
+        self.check_complete(release);
+        self.settle(now);
+    }
+
+    /// The answer to [`Action::PollOrigin`]: whether the origin was reached and what it says could be verified.
+    pub fn handle_origin_poll(&mut self, now: Time, ok: bool) {
+        self.origin.polled(now, ok, &mut self.rng, &self.config.timing);
+        self.lease.stale = true;
+        self.settle(now);
+    }
+
+    /// The answer to [`Action::FetchMetadata`]: whether `node` gave metadata that could be verified. Call
+    /// [`set_metadata_version`](Self::set_metadata_version) first.
+    pub fn handle_metadata(&mut self, now: Time, node: NodeId, ok: bool) {
+        self.metadata.answered(now, node, ok, &self.config.timing);
+        self.site_changed = true;
+        self.settle(now);
+    }
+
+    /// It is the time that [`poll_timeout`](Self::poll_timeout) named, or later.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.site_changed = true;
+        self.settle(now);
+    }
+
+    // What next.
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        self.timer
+    }
+
+    // Helpers of the events above, in the order of their use.
+
+    /// In a small site, a newcomer should know everybody while it still listens.
+    fn greet(&mut self) {
+        self.site_changed = true;
+        if self.members.count() <= crate::config::SMALL_SITE_MEMBERS {
+            self.gossip.hurry();
+        }
+    }
+
+    fn drop_neighbour(&mut self, node: NodeId) {
+        self.drop_transfers_where(|transfer| transfer.from == From::Neighbour(node));
+        self.neighbours.disconnect(&node);
+        for release in self.releases.values_mut() {
+            release.availability.forget(&node);
+            release.announcer.forget(&node);
+        }
+        self.site_changed = true;
+    }
+
+    fn take_map(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        release: IndexId,
+        blocks: &BlockSet,
+    ) -> Result<(), Misbehaviour> {
+        let Some(known) = self.releases.get_mut(&release) else { return Ok(()) };
+        if blocks.capacity() != known.blocks.count() {
+            return Err(Misbehaviour::WrongSize {
+                release,
+                claimed: blocks.capacity(),
+                blocks: known.blocks.count(),
+            });
+        }
+        if !known.announcer.admit_map(now, from, &self.config.timing) {
+            return Err(Misbehaviour::Flood { release });
+        }
+        if !known.availability.knows(&from) {
+            known.announcer.owe(from);
+        }
+        let credited = !self.quarantine.holds(now, from, release);
+        known.availability.replace(from, blocks, credited);
+        Ok(())
+    }
+
+    /// A block of `transfer` came.
+    fn note_delivery(&mut self, now: Time, id: TransferId, block: u32, length: u64) {
+        let timing = &self.config.timing;
+        let Some(transfer) = self.transfers.get_mut(id) else { return };
+        if !transfer.left.remove(&block) {
+            return;
+        }
+        transfer.bytes_left -= length;
+        transfer.delivered += 1;
+        let (from, issued, first) = (transfer.from, transfer.issued, transfer.delivered == 1);
+        match from {
+            From::Origin => {
+                let siblings = self.transfers.find(|other| other.from == From::Origin);
+                self.push_deadlines(&siblings, now + self.config.timing.origin_stall, Duration::MAX);
+            }
+            From::Neighbour(node) => {
+                let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
+                neighbour.delivered(now, issued, first, length);
+                let patience = timing.stall + neighbour.time_for(0) * 4;
+                let longest = timing.stall_max;
+                let siblings = self.transfers.find(|other| other.from == from);
+                self.push_deadlines(&siblings, now + patience, longest);
+            }
+        }
+        if self.transfers.get(id).is_some_and(|transfer| transfer.left.is_empty()) {
+            self.end_transfer(id);
+        }
+    }
+
+    /// Transfers behind one that makes progress are waited for, but not without end.
+    fn push_deadlines(&mut self, ids: &[TransferId], deadline: Time, longest: Duration) {
+        for id in ids {
+            if let Some(transfer) = self.transfers.get_mut(*id) {
+                transfer.deadline = transfer.deadline.max(deadline).min(transfer.issued + longest);
+            }
+        }
+    }
+
+    /// A block is here: no other transfer needs to bring it.
+    fn hold(&mut self, now: Time, release: IndexId, block: u32, source: Source) {
+        let Some(known) = self.releases.get_mut(&release) else { return };
+        let (flight, _) = known.hold(now, block, source);
+        let length = known.blocks.length(block);
+        let others = flight.into_iter().flat_map(|flight| [Some(flight.first), flight.second]).flatten();
+        for id in others {
+            self.call_off(id, block, length);
+        }
+        self.check_complete(release);
+    }
+
+    /// `transfer` need not bring `block` any more, if it still would.
+    fn call_off(&mut self, id: TransferId, block: u32, length: u64) {
+        let Some(transfer) = self.transfers.get_mut(id) else { return };
+        if !transfer.left.remove(&block) {
+            return;
+        }
+        transfer.bytes_left -= length;
+        let (from, empty) = (transfer.from, transfer.left.is_empty());
+        if let From::Neighbour(node) = from
+            && let Some(neighbour) = self.neighbours.get_mut(&node)
+        {
+            neighbour.bytes_in_flight = neighbour.bytes_in_flight.saturating_sub(length);
+        }
+        if empty {
+            self.end_transfer(id);
+            self.actions.push_back(Action::Cancel { transfer: id });
+        }
+    }
+
+    fn check_complete(&mut self, release: IndexId) {
+        let Some(known) = self.releases.get_mut(&release) else { return };
+        if known.wanted && known.is_full() && !known.completion_told {
+            known.completion_told = true;
+            known.announcer.hurry();
+            self.gossip.hurry();
+            self.actions.push_back(Action::Completed { release });
+        }
+    }
+
+    /// A block of a transfer will not come by it. Returns what the transfer is about, if it was to bring the block.
+    fn return_block(&mut self, id: TransferId, block: u32) -> Option<(IndexId, From)> {
+        let transfer = self.transfers.get_mut(id)?;
+        if !transfer.left.remove(&block) {
+            return None;
+        }
+        let (release, from) = (transfer.release, transfer.from);
+        let known = self.releases.get_mut(&release)?;
+        let length = known.blocks.length(block);
+        known.give_back(block, id);
+        let transfer = self.transfers.get_mut(id)?;
+        transfer.bytes_left -= length;
+        // The other side is alive: what it has answered is no reason to wait less for the rest.
+        transfer.delivered += 1;
+        let empty = transfer.left.is_empty();
+        if let From::Neighbour(node) = from
+            && let Some(neighbour) = self.neighbours.get_mut(&node)
+        {
+            neighbour.bytes_in_flight = neighbour.bytes_in_flight.saturating_sub(length);
+        }
+        if empty {
+            self.end_transfer(id);
+        }
+        Some((release, from))
+    }
+
+    /// Claims of `node` about `release` do not count for a while.
+    pub(crate) fn discredit(&mut self, now: Time, node: NodeId, release: IndexId, offence: Offence) {
+        self.quarantine.add(now, node, release, offence, &self.config.timing);
+        self.drop_transfers_where(|transfer| {
+            transfer.release == release && transfer.from == From::Neighbour(node)
+        });
+        if let Some(known) = self.releases.get_mut(&release) {
+            known.availability.set_credited(&node, false);
+        }
+    }
+
+    /// A request to `node` failed.
+    pub(crate) fn neighbour_failed(&mut self, now: Time, node: NodeId, release: IndexId, failure: Failure) {
+        let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
+        // Requests that fail together are one failure.
+        let again = now >= neighbour.paused_until();
+        let failures = if again { neighbour.failed(now, &self.config.timing) } else { 0 };
+        tracing::debug!(%node, %release, ?failure, failures, "a request failed");
+        match failure {
+            Failure::Busy | Failure::Local => {}
+            // It should have said that it dropped the release; its claims are worth nothing for now.
+            Failure::NotHere => self.discredit(now, node, release, Offence::Stalled),
+            Failure::NotAllowed => self.discredit(now, node, release, Offence::Refused),
+            Failure::Invalid => self.discredit(now, node, release, Offence::BadBlock),
+            Failure::Stalled | Failure::Unreachable => {
+                if failures >= FAILURES_TO_DISTRUST {
+                    self.discredit(now, node, release, Offence::Stalled);
+                }
+            }
+        }
+    }
+
+    fn pause_release(&mut self, now: Time, release: IndexId) {
+        if let Some(known) = self.releases.get_mut(&release) {
+            known.paused_until = now + self.config.timing.store_pause;
+        }
+        self.drop_transfers_where(|transfer| transfer.release == release);
+    }
+
+    /// Takes a transfer off the list; what it has not brought is missing again.
+    pub(crate) fn end_transfer(&mut self, id: TransferId) -> Option<crate::transfers::Transfer> {
+        let transfer = self.transfers.end(id)?;
+        if let From::Neighbour(node) = transfer.from
+            && let Some(neighbour) = self.neighbours.get_mut(&node)
+        {
+            neighbour.request_ended(transfer.bytes_left);
+        }
+        if let Some(release) = self.releases.get_mut(&transfer.release) {
+            transfer.left.iter().for_each(|block| release.give_back(*block, id));
+        }
+        Some(transfer)
+    }
+
+    /// Cancels transfers.
+    pub(crate) fn drop_transfers_where(&mut self, condition: impl Fn(&crate::transfers::Transfer) -> bool) {
+        for transfer in self.transfers.find(condition) {
+            self.end_transfer(transfer);
+            self.actions.push_back(Action::Cancel { transfer });
+        }
+    }
+}
+
+fn take_gained(
+    release: &mut Release,
+    from: NodeId,
+    blocks: &branchmesh_wire::Runs,
+) -> Result<(), Misbehaviour> {
+    if !release.availability.knows(&from) {
+        return Ok(());
+    }
+    let count = release.blocks.count();
+    let mut repeated = 0;
+    for block in blocks.blocks(count) {
+        repeated += u64::from(!release.availability.gain(from, block));
+    }
+    let normal = release.announcer.admit_repeated(from, repeated, count);
+    if normal { Ok(()) } else { Err(Misbehaviour::Flood { release: release.id }) }
+}

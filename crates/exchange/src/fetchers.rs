@@ -1,0 +1,270 @@
+//! Who uses the WAN: the lease, taken and given away.
+//!
+//! Nobody grants a lease. Each member computes from the site's statuses whether it is its turn, says so in its own
+//! status (`fetching`), and yields as soon as `fetchers` better-ranked members say so. There are two kinds of turns:
+//!
+//! * for the *site*: asking the origin for news,
+//! * for a *release*: fetching its blocks. Only members that want the release compete, because a seed that does not
+//!   subscribe to an image cannot fetch it for the others.
+//!
+//! In a site where everybody wants the same, both are the same node. Rules:
+//!
+//! 1. A turn is free while fewer than `fetchers` better-ranked members claim it.
+//! 2. A free turn is offered by rank: whoever has better-ranked members before it that could claim waits a
+//!    [`turn`](crate::config::Timing::turn) for each of them. Without such, it waits only until everybody has noticed that the turn is free.
+//! 3. A node that has just started listens first. A node whose origin keeps failing rests, and does not claim.
+//! 4. Who claims a release that a worse-ranked member is still fetching waits until that one's status says that it
+//!    has finished (it lets transfers which already bring bytes end), so that no block crosses twice.
+
+use crate::{
+    config::Timing,
+    members::{Candidate, Rank},
+    time::Time,
+};
+use branchmesh_wire::{IndexId, NodeId, WanPolicy};
+use std::{collections::BTreeMap, time::Duration};
+
+/// The longest that anybody waits for better-ranked members to claim, however many there are.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What a turn is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    Site,
+    Release(IndexId),
+}
+
+/// Whether it is this node's turn, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Mine,
+    /// Mine, once the previous fetcher has finished.
+    Handover {
+        from: NodeId,
+        until: Time,
+    },
+    Listening {
+        until: Time,
+    },
+    Resting {
+        until: Time,
+    },
+    Taken {
+        by: NodeId,
+    },
+    Offered {
+        to: Option<NodeId>,
+        until: Time,
+    },
+    /// This node is a last resort, and there is another.
+    NotLastResort {
+        other: NodeId,
+    },
+    Forbidden,
+}
+
+/// What the site looks like when turns are computed.
+pub(crate) struct Field<'a> {
+    pub(crate) now: Time,
+    pub(crate) policy: WanPolicy,
+    pub(crate) rank: Rank,
+    pub(crate) fetchers: usize,
+    pub(crate) candidates: &'a [Candidate<'a>],
+    pub(crate) timing: &'a Timing,
+    pub(crate) resting: Option<Time>,
+}
+
+/// A claim that is being waited for.
+struct Handover {
+    since: Time,
+    cleared: Option<Time>,
+}
+
+pub(crate) struct Lease {
+    listen_until: Time,
+    free_since: BTreeMap<Scope, Time>,
+    handovers: BTreeMap<Scope, Handover>,
+    turns: BTreeMap<Scope, Turn>,
+    /// When a turn may change without any word from outside.
+    wake: Option<Time>,
+    /// Since when this node lets its last WAN transfers end.
+    pub(crate) draining: Option<Time>,
+    /// What its status says.
+    pub(crate) claimed: bool,
+    /// Something happened that turns depend on.
+    pub(crate) stale: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(listen_until: Time) -> Self {
+        Self {
+            listen_until,
+            free_since: BTreeMap::new(),
+            handovers: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            wake: None,
+            draining: None,
+            claimed: false,
+            stale: true,
+        }
+    }
+
+    pub(crate) fn turn(&self, scope: Scope) -> Option<Turn> {
+        self.turns.get(&scope).copied()
+    }
+
+    /// Whether this node should say that it uses the WAN, leaving draining aside.
+    pub(crate) fn wants_claim(&self) -> bool {
+        self.turns.values().any(|turn| matches!(turn, Turn::Mine | Turn::Handover { .. }))
+    }
+
+    pub(crate) fn wake(&self) -> Option<Time> {
+        self.wake
+    }
+
+    /// Whether turns must be computed again for these scopes.
+    pub(crate) fn is_due(&self, now: Time, scopes: &[Scope]) -> bool {
+        self.stale
+            || self.wake.is_some_and(|at| at <= now)
+            || self.turns.len() != scopes.len()
+            || !scopes.iter().all(|scope| self.turns.contains_key(scope))
+    }
+
+    /// Computes all turns.
+    pub(crate) fn update(&mut self, field: &Field<'_>, scopes: &[Scope]) {
+        self.free_since.retain(|scope, _| scopes.contains(scope));
+        self.handovers.retain(|scope, _| scopes.contains(scope));
+        let turns = scopes.iter().map(|scope| (*scope, self.turn_now(field, *scope))).collect();
+        self.turns = turns;
+        self.stale = false;
+        let idle = field.candidates.iter().map(|other| other.progress + field.timing.claim_idle_max);
+        let waits = self.turns.values().filter_map(|turn| match *turn {
+            Turn::Handover { until, .. }
+            | Turn::Listening { until }
+            | Turn::Resting { until }
+            | Turn::Offered { until, .. } => Some(until),
+            Turn::Mine | Turn::Taken { .. } | Turn::NotLastResort { .. } | Turn::Forbidden => None,
+        });
+        self.wake = waits.chain(idle).filter(|at| *at > field.now).min();
+    }
+
+    fn turn_now(&mut self, field: &Field<'_>, scope: Scope) -> Turn {
+        if field.policy == WanPolicy::Never {
+            return Turn::Forbidden;
+        }
+        let better = || field.candidates.iter().take_while(|other| other.rank < field.rank);
+        if field.policy == WanPolicy::LastResort
+            && let Some(other) = better()
+                .find(|other| other.status.wan_policy == WanPolicy::Fetcher && may_compete(other, scope))
+        {
+            self.free_since.remove(&scope);
+            return Turn::NotLastResort { other: other.node };
+        }
+        let claiming = better().filter(|other| holds_claim(field, other, scope)).count();
+        if claiming >= field.fetchers {
+            self.free_since.remove(&scope);
+            let by = better().find(|other| holds_claim(field, other, scope));
+            return Turn::Taken { by: by.expect("at least one claims").node };
+        }
+        let since = *self.free_since.entry(scope).or_insert(field.now);
+        if field.now < self.listen_until {
+            return Turn::Listening { until: self.listen_until };
+        }
+        if let Some(until) = field.resting {
+            return Turn::Resting { until };
+        }
+        let mine_already = matches!(self.turns.get(&scope), Some(Turn::Mine | Turn::Handover { .. }));
+        let until = since + offer_wait(field, scope);
+        if !mine_already && field.now < until {
+            let to = better().find(|other| !other.claims() && may_compete(other, scope));
+            return Turn::Offered { to: to.map(|other| other.node), until };
+        }
+        self.handover(field, scope, claiming)
+    }
+
+    /// The turn is this node's; a worse-ranked member may still be at it.
+    fn handover(&mut self, field: &Field<'_>, scope: Scope, better_claiming: usize) -> Turn {
+        let worse = field.candidates.iter().filter(|other| other.rank > field.rank);
+        let beside_me = field.fetchers - 1 - better_claiming;
+        let leaving = match scope {
+            Scope::Site => None,
+            Scope::Release(_) => worse.filter(|other| holds_claim(field, other, scope)).nth(beside_me),
+        };
+        let Some(other) = leaving else {
+            let Some(handover) = self.handovers.get_mut(&scope) else { return Turn::Mine };
+            let until = *handover.cleared.get_or_insert(field.now) + field.timing.handover_grace;
+            if field.now < until {
+                let from = self.turns.get(&scope).and_then(|turn| match *turn {
+                    Turn::Handover { from, .. } => Some(from),
+                    Turn::Mine
+                    | Turn::Listening { .. }
+                    | Turn::Resting { .. }
+                    | Turn::Taken { .. }
+                    | Turn::Offered { .. }
+                    | Turn::NotLastResort { .. }
+                    | Turn::Forbidden => None,
+                });
+                return from.map_or(Turn::Mine, |from| Turn::Handover { from, until });
+            }
+            self.handovers.remove(&scope);
+            return Turn::Mine;
+        };
+        let start = || Handover { since: field.now, cleared: None };
+        let handover = self.handovers.entry(scope).or_insert_with(start);
+        handover.cleared = None;
+        let until = handover.since + field.timing.handover_max;
+        if field.now < until { Turn::Handover { from: other.node, until } } else { Turn::Mine }
+    }
+}
+
+/// The members that fetch `release` besides this node: needed to split its segments.
+pub(crate) fn co_fetchers(field: &Field<'_>, release: IndexId) -> Vec<NodeId> {
+    let scope = Scope::Release(release);
+    let claiming = field.candidates.iter().filter(|other| holds_claim(field, other, scope));
+    claiming.take(field.fetchers - 1).map(|other| other.node).collect()
+}
+
+/// Whether `segment` of `release` is this node's share: rendezvous hashing, so that a fetcher that comes or goes
+/// moves only its own share.
+pub(crate) fn is_my_share(me: NodeId, others: &[NodeId], release: &IndexId, segment: u32) -> bool {
+    let weight = |node: &NodeId| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"branchmesh share").update(&release.0).update(&segment.to_le_bytes()).update(&node.0);
+        *hasher.finalize().as_bytes()
+    };
+    others.is_empty() || {
+        let mine = weight(&me);
+        others.iter().all(|other| weight(other) < mine)
+    }
+}
+
+fn may_compete(other: &Candidate<'_>, scope: Scope) -> bool {
+    match scope {
+        Scope::Site => true,
+        Scope::Release(release) => other.lacks(&release),
+    }
+}
+
+/// Whether `other` uses the WAN for `scope`. A claim on a release that brings nothing for long does not count.
+fn holds_claim(field: &Field<'_>, other: &Candidate<'_>, scope: Scope) -> bool {
+    let alive = match scope {
+        Scope::Site => true,
+        Scope::Release(_) => field.now < other.progress + field.timing.claim_idle_max,
+    };
+    other.claims() && alive && may_compete(other, scope)
+}
+
+/// How long a free turn is left to better-ranked members.
+fn offer_wait(field: &Field<'_>, scope: Scope) -> Duration {
+    let better: Vec<_> = field
+        .candidates
+        .iter()
+        .take_while(|other| other.rank < field.rank)
+        .filter(|other| !holds_claim(field, other, scope))
+        .collect();
+    let rivals = better.iter().filter(|other| may_compete(other, scope)).count();
+    // Those who have not heard of the release yet share one turn.
+    let unaware = usize::from(rivals < better.len());
+    let turns = u32::try_from(rivals + unaware).unwrap_or(u32::MAX);
+    (field.timing.turn.saturating_mul(turns)).clamp(field.timing.departure_grace, TURN_WAIT_MAX)
+}

@@ -1,0 +1,31 @@
+//! When this node's status goes out.
+
+use crate::{config::Timing, time::Time};
+
+#[derive(Default)]
+pub(crate) struct Gossip {
+    sequence: u64,
+    last: Option<Time>,
+    hurry: bool,
+}
+
+impl Gossip {
+    /// Something changed that the site should know sooner than usual.
+    pub(crate) fn hurry(&mut self) {
+        self.hurry = true;
+    }
+
+    /// When the next status is due.
+    pub(crate) fn due(&self, timing: &Timing, members: usize) -> Time {
+        let wait = if self.hurry { timing.status_gap } else { timing.status_interval(members) };
+        self.last.map_or(Time::ZERO, |last| last + wait)
+    }
+
+    /// A status goes out; returns its number.
+    pub(crate) fn send(&mut self, now: Time) -> u64 {
+        self.last = Some(now);
+        self.hurry = false;
+        self.sequence += 1;
+        self.sequence
+    }
+}

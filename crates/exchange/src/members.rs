@@ -1,0 +1,269 @@
+//! Who is here: the members of the site as their statuses and connections tell, and their ranks for the WAN.
+//!
+//! Ranks are computed from gossiped words alone, so that every member computes the same ones. A rank is not a lease:
+//! see [`fetchers`](crate::fetchers).
+
+use crate::{config::Timing, time::Time};
+use branchmesh_wire::{IndexId, NodeId, Role, Status, WanPolicy};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Members of a site that are remembered; protects memory against an insider who invents nodes. A status is at most
+/// 8 KiB, so this is at most 8 MiB.
+pub const MEMBERS_MAX: usize = 1024;
+/// A member that started so much earlier than the youngest counts as long-running, in seconds.
+const LONG_RUNNING_SECONDS: u64 = 600;
+
+/// What is known of one member.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its last status; `None` while only a connection is known.
+    pub status: Option<Status>,
+    /// Name of the device.
+    pub name: String,
+    /// Whether notes and requests reach it.
+    pub connected: bool,
+    heard: Option<Time>,
+    /// When it hung up or said goodbye; only a later word brings it back.
+    departed: Option<Time>,
+    /// When it last got ahead, or something to get ahead with.
+    progress: Time,
+    hash: [u8; 32],
+}
+
+/// A member that may use the WAN, in the order of ranks.
+pub(crate) struct Candidate<'a> {
+    pub(crate) node: NodeId,
+    pub(crate) rank: Rank,
+    pub(crate) status: &'a Status,
+    pub(crate) progress: Time,
+}
+
+/// Order in which members may use the WAN; the lowest is first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    policy: u8,
+    role: u8,
+    young: bool,
+    hash: [u8; 32],
+}
+
+/// The members, other than this node.
+pub(crate) struct Members {
+    me: NodeId,
+    entries: BTreeMap<NodeId, Member>,
+}
+
+impl Members {
+    pub(crate) fn new(me: NodeId) -> Self {
+        Self { me, entries: BTreeMap::new() }
+    }
+
+    pub(crate) fn get(&self, node: &NodeId) -> Option<&Member> {
+        self.entries.get(node)
+    }
+
+    /// All that are remembered, also those which are not here any more.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&NodeId, &Member)> {
+        self.entries.iter()
+    }
+
+    /// Those who are here.
+    pub(crate) fn live(&self, now: Time, timeout: Duration) -> impl Iterator<Item = (&NodeId, &Member)> {
+        self.entries.iter().filter(move |(_, member)| member.is_live(now, timeout))
+    }
+
+    /// The size of the site, this node included.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.values().filter(|member| member.departed.is_none()).count() + 1
+    }
+
+    /// Takes in a status. Returns whether it says something new about its sender.
+    pub(crate) fn hear(&mut self, now: Time, status: Status, timing: &Timing) -> bool {
+        if status.node == self.me || !status.is_acceptable() {
+            return false;
+        }
+        let full = self.entries.len() >= MEMBERS_MAX;
+        let Some(member) = self.entries.get_mut(&status.node) else {
+            if !full && !status.leaving {
+                let member = Member::new(&status.node, status.name.clone());
+                self.entries.entry(status.node).or_insert(member).take(now, status);
+                return true;
+            }
+            return false;
+        };
+        let welcome = member.would_take(now, &status, timing);
+        if welcome {
+            member.take(now, status);
+        }
+        welcome
+    }
+
+    /// A connection to `node` stands. Returns false if the site is full.
+    pub(crate) fn connect(&mut self, now: Time, node: NodeId, name: &str) -> bool {
+        if node == self.me || (self.entries.len() >= MEMBERS_MAX && !self.entries.contains_key(&node)) {
+            return false;
+        }
+        let member = self.entries.entry(node).or_insert_with(|| Member::new(&node, name.to_owned()));
+        member.connected = true;
+        member.departed = None;
+        member.progress = member.progress.max(now);
+        true
+    }
+
+    pub(crate) fn disconnect(&mut self, now: Time, node: &NodeId) {
+        if let Some(member) = self.entries.get_mut(node) {
+            member.connected = false;
+            member.departed = Some(now);
+        }
+    }
+
+    /// Forgets those who are silent for too long.
+    pub(crate) fn expire(&mut self, now: Time, timeout: Duration) {
+        self.entries.retain(|_, member| member.expires(timeout).is_none_or(|at| now < at));
+    }
+
+    /// When the next member may go silent.
+    pub(crate) fn next_silence(&self, now: Time, timeout: Duration) -> Option<Time> {
+        let heard = self.entries.values().filter_map(|member| member.heard.map(|at| at + timeout));
+        let expiring = self.entries.values().filter_map(|member| member.expires(timeout));
+        heard.chain(expiring).filter(|at| *at > now).min()
+    }
+
+    /// Those whose last word is fresh and who may use the WAN at all, best rank first.
+    pub(crate) fn candidates(&self, now: Time, timeout: Duration, mine: u64) -> Vec<Candidate<'_>> {
+        let youngest = self.youngest(now, timeout, mine);
+        let mut candidates: Vec<Candidate<'_>> = self
+            .entries
+            .iter()
+            .filter(|(_, member)| member.is_fresh(now, timeout))
+            .filter_map(|(node, member)| {
+                let status = member.status.as_ref().filter(|status| status.wan_policy != WanPolicy::Never)?;
+                let rank =
+                    Rank::of(status.wan_policy, status.role, status.incarnation, youngest, member.hash);
+                Some(Candidate { node: *node, rank, status, progress: member.progress })
+            })
+            .collect();
+        candidates.sort_by_key(|candidate| candidate.rank);
+        candidates
+    }
+
+    /// The rank of this node among them.
+    pub(crate) fn my_rank(
+        &self,
+        now: Time,
+        timeout: Duration,
+        policy: WanPolicy,
+        role: Role,
+        mine: u64,
+    ) -> Rank {
+        Rank::of(policy, role, mine, self.youngest(now, timeout, mine), rank_hash(&self.me))
+    }
+
+    fn youngest(&self, now: Time, timeout: Duration, mine: u64) -> u64 {
+        let fresh = self.entries.values().filter(|member| member.is_fresh(now, timeout));
+        fresh.filter_map(|member| Some(member.status.as_ref()?.incarnation)).fold(mine, u64::max)
+    }
+}
+
+impl Member {
+    fn new(node: &NodeId, name: String) -> Self {
+        Self {
+            status: None,
+            name,
+            connected: false,
+            heard: None,
+            departed: None,
+            progress: Time::ZERO,
+            hash: rank_hash(node),
+        }
+    }
+
+    /// Whether it is here: connected, or heard of lately.
+    pub(crate) fn is_live(&self, now: Time, timeout: Duration) -> bool {
+        self.departed.is_none() && (self.connected || self.heard.is_some_and(|at| now < at + timeout))
+    }
+
+    /// Whether its last word is fresh: a lease that is not renewed is not a lease.
+    pub(crate) fn is_fresh(&self, now: Time, timeout: Duration) -> bool {
+        self.departed.is_none() && self.heard.is_some_and(|at| now < at + timeout)
+    }
+
+    fn expires(&self, timeout: Duration) -> Option<Time> {
+        let last = self.heard.max(self.departed).unwrap_or_default();
+        (!self.connected).then(|| last + timeout)
+    }
+
+    fn would_take(&self, now: Time, status: &Status, timing: &Timing) -> bool {
+        let Some(last) = &self.status else { return true };
+        let same = status.incarnation == last.incarnation;
+        let newer = status.incarnation > last.incarnation || (same && status.sequence > last.sequence);
+        let Some(departed) = self.departed else { return newer };
+        // Gone: words that were under way when it went do not bring it back, and a goodbye is final.
+        if same {
+            return newer && !last.leaving && now >= departed + timing.departure_grace;
+        }
+        // A restarted node. Its clock may have been set back.
+        newer || now >= departed + timing.departure_grace
+    }
+
+    fn take(&mut self, now: Time, status: Status) {
+        let last = self.status.as_ref().filter(|last| last.incarnation == status.incarnation);
+        if last.is_none_or(|last| makes_progress(last, &status)) {
+            self.progress = now;
+        }
+        self.heard = Some(now);
+        self.departed = status.leaving.then_some(now);
+        self.name.clone_from(&status.name);
+        self.status = Some(status);
+    }
+}
+
+impl Candidate<'_> {
+    /// Whether it says that it uses the WAN.
+    pub(crate) fn claims(&self) -> bool {
+        self.status.fetching
+    }
+
+    /// Whether it wants `release` and lacks blocks of it.
+    pub(crate) fn lacks(&self, release: &IndexId) -> bool {
+        let listed = self.status.releases.iter().find(|listed| listed.release == *release);
+        listed.is_some_and(|listed| listed.bytes_have < listed.bytes_total)
+    }
+}
+
+impl Rank {
+    fn of(policy: WanPolicy, role: Role, incarnation: u64, youngest: u64, hash: [u8; 32]) -> Self {
+        Self {
+            policy: match policy {
+                WanPolicy::Fetcher => 0,
+                WanPolicy::LastResort => 1,
+                WanPolicy::Never => 2,
+            },
+            role: match role {
+                Role::Seed => 0,
+                Role::Client => 1,
+            },
+            young: incarnation.saturating_add(LONG_RUNNING_SECONDS) > youngest,
+            hash,
+        }
+    }
+}
+
+/// Whether a member took the lease, got bytes, or got a new release to fetch between two statuses.
+fn makes_progress(before: &Status, after: &Status) -> bool {
+    let bytes = |status: &Status| {
+        let have = status.releases.iter().map(|listed| listed.bytes_have);
+        have.fold(status.wan_bytes, u64::saturating_add)
+    };
+    let known = |release: &IndexId| before.releases.iter().any(|listed| listed.release == *release);
+    (after.fetching && !before.fetching)
+        || bytes(after) > bytes(before)
+        || after.releases.iter().any(|listed| !known(&listed.release))
+}
+
+/// Ties are broken by a hash that nothing else in the mesh is ordered by (who dials whom follows the bare id).
+fn rank_hash(node: &NodeId) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"branchmesh rank").update(&node.0);
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,64 @@
+//! From whom newer metadata is taken: one member at a time, any that is connected and says that it has some.
+
+use crate::{backoff::doubled, config::Timing, time::Time};
+use branchmesh_wire::NodeId;
+use std::{collections::BTreeMap, time::Duration};
+
+/// The longest pause after a member failed to give its metadata.
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+#[derive(Default)]
+pub(crate) struct Metadata {
+    /// The newest verified version here.
+    pub(crate) version: u64,
+    /// Whom this node has asked, and when, and what it had then.
+    asked: Option<(NodeId, Time, u64)>,
+    /// Failures in a row, and until when not to ask.
+    failures: BTreeMap<NodeId, (u32, Time)>,
+}
+
+impl Metadata {
+    /// Whether nobody is being asked.
+    pub(crate) fn is_free(&self, now: Time, timing: &Timing) -> bool {
+        self.asked.is_none_or(|(_, at, _)| now >= at + timing.metadata_timeout)
+    }
+
+    pub(crate) fn may_ask(&self, now: Time, node: &NodeId) -> bool {
+        self.failures.get(node).is_none_or(|(_, until)| *until <= now)
+    }
+
+    pub(crate) fn ask(&mut self, now: Time, node: NodeId, timing: &Timing) {
+        if let Some((silent, _, _)) = self.asked.take() {
+            self.fail(now, silent, timing);
+        }
+        self.asked = Some((node, now, self.version));
+    }
+
+    /// `node` answered. One that promised newer metadata and gave none has failed.
+    pub(crate) fn answered(&mut self, now: Time, node: NodeId, ok: bool, timing: &Timing) {
+        let before = self.asked.take_if(|(asked, _, _)| *asked == node).map(|(_, _, version)| version);
+        if ok && before.is_none_or(|version| self.version > version) {
+            self.failures.remove(&node);
+        } else {
+            self.fail(now, node, timing);
+        }
+    }
+
+    /// Forgets those who are not members any more.
+    pub(crate) fn retain(&mut self, is_member: impl Fn(&NodeId) -> bool) {
+        self.failures.retain(|node, _| is_member(node));
+        self.asked.take_if(|(node, _, _)| !is_member(node));
+    }
+
+    pub(crate) fn next(&self, now: Time, timing: &Timing) -> Option<Time> {
+        let silent = self.asked.map(|(_, at, _)| at + timing.metadata_timeout);
+        let retries = self.failures.values().map(|(_, until)| *until);
+        silent.into_iter().chain(retries).filter(|at| *at > now).min()
+    }
+
+    fn fail(&mut self, now: Time, node: NodeId, timing: &Timing) {
+        let (times, until) = self.failures.entry(node).or_insert((0, now));
+        *until = now + doubled(timing.metadata_backoff, *times, BACKOFF_MAX);
+        *times = times.saturating_add(1);
+    }
+}

@@ -1,0 +1,197 @@
+//! Connected members as sources: how fast each delivers, how much is asked of it, whether it is paused.
+
+use crate::{backoff::doubled, config::Timing, time::Time};
+use branchmesh_wire::NodeId;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Neighbours that blocks are exchanged with; protects the memory for have-maps. Beyond, a connection only serves.
+pub const NEIGHBOURS_MAX: usize = 512;
+/// Requests in flight to one neighbour.
+pub(crate) const REQUESTS_MAX: u32 = 4;
+/// Bytes that may always be in flight to one neighbour: the bandwidth-delay product of 1 Gbit/s and 2 ms.
+const WINDOW_MIN: u64 = 256 << 10;
+/// The most bytes in flight to one neighbour: bounds what a stalled one holds up.
+const WINDOW_MAX: u64 = 4 << 20;
+/// Delay that is assumed at least, disk reads included, when a window is computed.
+const DELAY_MIN: Duration = Duration::from_millis(10);
+/// Bytes a second that are assumed of a source before it was measured.
+const RATE_FIRST: u64 = 10_000_000;
+/// A rate is measured over at least so long: blocks come in bursts.
+const MEASURE_MIN: Duration = Duration::from_millis(50);
+/// Doublings of a pause before it becomes distrust.
+const PAUSES_MAX: u32 = 6;
+
+/// A measured rate in bytes a second: a moving average over stretches of work.
+pub(crate) struct Meter {
+    rate: u64,
+    measured: bool,
+    since: Time,
+    bytes: u64,
+}
+
+impl Meter {
+    pub(crate) fn new(first_guess: u64) -> Self {
+        Self { rate: first_guess, measured: false, since: Time::ZERO, bytes: 0 }
+    }
+
+    /// Work begins after idling.
+    pub(crate) fn start(&mut self, now: Time) {
+        (self.since, self.bytes) = (now, 0);
+    }
+
+    pub(crate) fn add(&mut self, now: Time, bytes: u64) {
+        self.bytes += bytes;
+        let passed = now.since(self.since);
+        if passed < MEASURE_MIN {
+            return;
+        }
+        let sample = (self.bytes as f64 / passed.as_secs_f64()) as u64;
+        self.rate = if self.measured { (self.rate * 7 + sample * 3) / 10 } else { sample };
+        self.measured = true;
+        (self.since, self.bytes) = (now, 0);
+    }
+
+    /// Bytes a second, at least one.
+    pub(crate) fn rate(&self) -> u64 {
+        self.rate.max(1)
+    }
+
+    /// What so many bytes should take.
+    pub(crate) fn time_for(&self, bytes: u64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.rate() as f64)
+    }
+}
+
+pub(crate) struct Neighbour {
+    meter: Meter,
+    /// The shortest time from a request to its first block while nothing else was asked.
+    delay: Duration,
+    pub(crate) requests: u32,
+    pub(crate) bytes_in_flight: u64,
+    paused_until: Time,
+    /// Failures since it last delivered.
+    failures: u32,
+}
+
+impl Neighbour {
+    fn new() -> Self {
+        Self {
+            meter: Meter::new(RATE_FIRST),
+            delay: DELAY_MIN,
+            requests: 0,
+            bytes_in_flight: 0,
+            paused_until: Time::ZERO,
+            failures: 0,
+        }
+    }
+
+    /// Bytes that may be asked of it now; none while it is paused or busy enough.
+    pub(crate) fn room(&self, now: Time) -> u64 {
+        if now < self.paused_until || self.requests >= REQUESTS_MAX {
+            return 0;
+        }
+        let room = self.window().saturating_sub(self.bytes_in_flight);
+        // A request for every block that arrives would cost more than it brings.
+        if self.bytes_in_flight > 0 && room < self.window() / 4 { 0 } else { room }
+    }
+
+    /// When it would have delivered what is asked of it, and `more`.
+    pub(crate) fn time_for(&self, more: u64) -> Duration {
+        self.meter.time_for(self.bytes_in_flight + more)
+    }
+
+    pub(crate) fn rate(&self) -> u64 {
+        self.meter.rate()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.requests == 0
+    }
+
+    pub(crate) fn paused_until(&self) -> Time {
+        self.paused_until
+    }
+
+    pub(crate) fn requested(&mut self, now: Time, bytes: u64) {
+        if self.requests == 0 {
+            self.meter.start(now);
+        }
+        self.requests += 1;
+        self.bytes_in_flight += bytes;
+    }
+
+    pub(crate) fn delivered(&mut self, now: Time, issued: Time, first: bool, bytes: u64) {
+        if first && self.requests == 1 {
+            // Forgets slowly that it was once faster.
+            self.delay = (self.delay + self.delay / 16).min(now.since(issued));
+        }
+        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
+        self.meter.add(now, bytes);
+        self.failures = 0;
+    }
+
+    pub(crate) fn request_ended(&mut self, bytes_left: u64) {
+        self.requests = self.requests.saturating_sub(1);
+        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes_left);
+    }
+
+    /// It failed: it is left alone for a while. Returns how often it failed in a row.
+    pub(crate) fn failed(&mut self, now: Time, timing: &Timing) -> u32 {
+        self.paused_until = now + doubled(timing.pause, self.failures.min(PAUSES_MAX), timing.stall_max);
+        self.failures = self.failures.saturating_add(1);
+        self.failures
+    }
+
+    fn window(&self) -> u64 {
+        let product = self.meter.rate() as f64 * self.delay.max(DELAY_MIN).as_secs_f64() * 2.0;
+        (product as u64).clamp(WINDOW_MIN, WINDOW_MAX)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Neighbours {
+    entries: BTreeMap<NodeId, Neighbour>,
+}
+
+impl Neighbours {
+    /// Returns false if there are too many already.
+    pub(crate) fn connect(&mut self, node: NodeId) -> bool {
+        let room = self.entries.len() < NEIGHBOURS_MAX;
+        if room {
+            self.entries.entry(node).or_insert_with(Neighbour::new);
+        }
+        room || self.entries.contains_key(&node)
+    }
+
+    pub(crate) fn disconnect(&mut self, node: &NodeId) {
+        self.entries.remove(node);
+    }
+
+    pub(crate) fn contains(&self, node: &NodeId) -> bool {
+        self.entries.contains_key(node)
+    }
+
+    pub(crate) fn get(&self, node: &NodeId) -> Option<&Neighbour> {
+        self.entries.get(node)
+    }
+
+    pub(crate) fn get_mut(&mut self, node: &NodeId) -> Option<&mut Neighbour> {
+        self.entries.get_mut(node)
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.entries.keys().copied()
+    }
+
+    /// Those with room for a request, the one that would deliver first at the front.
+    pub(crate) fn with_room(&self, now: Time) -> Vec<NodeId> {
+        let ready = self.entries.iter().filter(|(_, neighbour)| neighbour.room(now) > 0);
+        let mut ready: Vec<_> = ready.map(|(node, neighbour)| (neighbour.time_for(0), *node)).collect();
+        ready.sort();
+        ready.into_iter().map(|(_, node)| node).collect()
+    }
+
+    pub(crate) fn next_pause_end(&self, now: Time) -> Option<Time> {
+        self.entries.values().map(Neighbour::paused_until).filter(|until| *until > now).min()
+    }
+}

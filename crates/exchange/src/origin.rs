@@ -1,0 +1,107 @@
+//! How the origin does: failures, pauses, and when it is asked for news.
+//!
+//! A failed try is repeated after a random pause. A fetcher whose origin failed [`FAILURES_MAX`] times in a row
+//! gives the lease away for a while: another node may have a better way to the origin, and if nobody has, each
+//! member tries now and then, one at a time.
+
+use crate::{
+    backoff::{doubled, jittered},
+    config::Timing,
+    time::Time,
+};
+use rand_chacha::ChaCha8Rng;
+
+/// Failures in a row after which the lease is left to the next in rank.
+pub(crate) const FAILURES_MAX: u32 = 3;
+/// The poll interval is varied by so many per cent, so that sites do not ask in step.
+const POLL_JITTER_PERCENT: u32 = 10;
+
+#[derive(Default)]
+pub(crate) struct Origin {
+    failures: u32,
+    rests: u32,
+    retry_at: Time,
+    rest_until: Time,
+    /// When the last poll was sent, while it is unanswered.
+    polling: Option<Time>,
+    /// When the next poll is due; `None`: as soon as this node is the fetcher.
+    poll_at: Option<Time>,
+}
+
+impl Origin {
+    /// Whether it may be asked now.
+    pub(crate) fn is_ready(&self, now: Time) -> bool {
+        now >= self.retry_at
+    }
+
+    /// Until when another member should try instead.
+    pub(crate) fn resting(&self, now: Time) -> Option<Time> {
+        (now < self.rest_until).then_some(self.rest_until)
+    }
+
+    pub(crate) fn retry_at(&self) -> Time {
+        self.retry_at
+    }
+
+    /// Failures since something last worked.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures + self.rests * FAILURES_MAX
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        (self.failures, self.rests) = (0, 0);
+        self.retry_at = Time::ZERO;
+    }
+
+    /// A try failed. Several transfers that fail together are one failure.
+    pub(crate) fn failed(&mut self, now: Time, rng: &mut ChaCha8Rng, timing: &Timing) {
+        if now < self.retry_at {
+            return;
+        }
+        self.failures += 1;
+        if self.failures < FAILURES_MAX {
+            let ceiling = doubled(timing.origin_backoff_min, self.failures - 1, timing.origin_backoff_max);
+            self.retry_at = now + jittered(rng, ceiling);
+            return;
+        }
+        let rest = doubled(timing.origin_rest, self.rests, timing.origin_backoff_max);
+        self.rest_until = now + rest;
+        self.retry_at = self.rest_until;
+        self.failures = 0;
+        self.rests = (self.rests + 1).min(u32::MAX / FAILURES_MAX - 1);
+    }
+
+    /// This node is no longer the one who polls: when it is again, it asks at once.
+    pub(crate) fn forget_polls(&mut self) {
+        self.poll_at = None;
+    }
+
+    /// Whether a poll is due; if so, it counts as sent.
+    pub(crate) fn take_poll(&mut self, now: Time, rng: &mut ChaCha8Rng, timing: &Timing) -> bool {
+        let unanswered = self.polling.is_some_and(|since| now < since + timing.metadata_timeout);
+        if unanswered || self.poll_at.is_some_and(|at| now < at) || !self.is_ready(now) {
+            return false;
+        }
+        let spread = timing.poll * (2 * POLL_JITTER_PERCENT) / 100;
+        self.polling = Some(now);
+        self.poll_at = Some(now + timing.poll * (100 - POLL_JITTER_PERCENT) / 100 + jittered(rng, spread));
+        true
+    }
+
+    /// The poll was answered.
+    pub(crate) fn polled(&mut self, now: Time, ok: bool, rng: &mut ChaCha8Rng, timing: &Timing) {
+        self.polling = None;
+        if ok {
+            self.succeeded();
+            return;
+        }
+        self.failed(now, rng, timing);
+        self.poll_at = Some(self.retry_at);
+    }
+
+    /// When the next poll may be sent by the one who polls.
+    pub(crate) fn next_poll(&self, timing: &Timing) -> Time {
+        let answered_by = self.polling.map_or(Time::ZERO, |since| since + timing.metadata_timeout);
+        self.poll_at.unwrap_or_default().max(answered_by).max(self.retry_at)
+    }
+}
