@@ -1,0 +1,127 @@
+//! Statuses in gossipsub: whose word it is.
+//!
+//! gossipsub signs with the author's key and relays through third nodes, but any key may sign. So each message
+//! begins with the author's certificate chain, and is passed on only if the CA signed it, it is of this site, and
+//! its key is the one that signed the message. Otherwise one stolen PC could invent a thousand members. That costs
+//! about 500 bytes a message.
+
+use crate::{
+    certificate::Member,
+    limits::{AUTHORS_MAX, CHAIN_MAX, GOSSIP_CHAIN_MAX},
+    trust::{Distrust, Trust},
+};
+use branchmesh_wire::{CodecError, Message, Status};
+use libp2p::PeerId;
+use rustls_pki_types::CertificateDer;
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+/// Most bytes of a message: the chain with its lengths, and the status.
+pub(crate) const ENVELOPE_MAX: usize = 1 + CHAIN_MAX * 2 + GOSSIP_CHAIN_MAX + Status::MAX;
+
+/// A message that is not passed on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GossipError {
+    /// Not an envelope.
+    #[error("the certificates before the status are damaged")]
+    Damaged,
+    /// The author is not a member of the site.
+    #[error("its author is not of this site: {0}")]
+    Author(#[from] Distrust),
+    /// Signed with another key than the certificate's.
+    #[error("its author signed with another key than that of the certificate")]
+    OtherKey,
+    /// Not a status, or one of another version.
+    #[error("the status {0}")]
+    Malformed(#[from] CodecError),
+    /// Breaks the limits, or speaks for another node.
+    #[error("the status breaks the rules, or is of another version")]
+    Unacceptable,
+}
+
+/// Seals our statuses and opens those of others.
+pub(crate) struct Gossip {
+    trust: Arc<Trust>,
+    site: String,
+    seal: Vec<u8>,
+    /// Chains that have been checked, by hash.
+    authors: HashMap<blake3::Hash, Member>,
+}
+
+impl Gossip {
+    /// For a node of `site` that shows `chain`.
+    pub(crate) fn new(trust: Arc<Trust>, site: String, chain: &[CertificateDer<'_>]) -> Self {
+        Self { trust, site, seal: seal(chain), authors: HashMap::new() }
+    }
+
+    /// The topic of a site. Its name is not shown to those who only see the topic.
+    pub(crate) fn topic(site: &str) -> String {
+        format!("branchmesh/1/{}", blake3::hash(site.as_bytes()).to_hex())
+    }
+
+    /// A message with our status.
+    pub(crate) fn seal(&self, status: &Status) -> Vec<u8> {
+        [&self.seal[..], &status.to_bytes()].concat()
+    }
+
+    /// The status in a message that the key of `author` has signed.
+    pub(crate) fn open(&mut self, author: PeerId, message: &[u8]) -> Result<Status, GossipError> {
+        let (chain, status) = unseal(message).ok_or(GossipError::Damaged)?;
+        let sealed = &message[..message.len() - status.len()];
+        let member = self.author(sealed, &chain)?;
+        if member.peer != author {
+            return Err(GossipError::OtherKey);
+        }
+        let identity = &member.identity;
+        let status = Status::from_bytes(status)?;
+        if !status.is_acceptable() || status.node != identity.node {
+            return Err(GossipError::Unacceptable);
+        }
+        // Ranks depend on the role: it counts what the CA says, not what the node says of itself.
+        let (name, peer_id) = (identity.name.clone(), identity.peer_id.clone());
+        Ok(Status { name, peer_id, role: identity.role, ..status })
+    }
+
+    fn author(&mut self, sealed: &[u8], chain: &[CertificateDer<'_>]) -> Result<&Member, Distrust> {
+        let hash = blake3::hash(sealed);
+        let now = SystemTime::now();
+        if self.authors.get(&hash).is_none_or(|member| member.expires <= now) {
+            self.trust.check(chain)?;
+            let member = Member::of(chain.first().ok_or(Distrust::NoCertificate)?)?;
+            if member.identity.site != self.site {
+                return Err(Distrust::OtherSite(member.identity.site));
+            }
+            if self.authors.len() >= AUTHORS_MAX {
+                self.authors.clear();
+            }
+            self.authors.insert(hash, member);
+        }
+        Ok(&self.authors[&hash])
+    }
+}
+
+/// One byte for the number of certificates; each as a little-endian u16 length and DER.
+fn seal(chain: &[CertificateDer<'_>]) -> Vec<u8> {
+    let count = u8::try_from(chain.len()).expect("the length of the chain was checked when it was loaded");
+    let mut bytes = vec![count];
+    for certificate in chain {
+        let length = u16::try_from(certificate.len()).expect("its bytes were checked when it was loaded");
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(certificate);
+    }
+    bytes
+}
+
+fn unseal(message: &[u8]) -> Option<(Vec<CertificateDer<'_>>, &[u8])> {
+    let (count, mut rest) = message.split_first()?;
+    if usize::from(*count) > CHAIN_MAX {
+        return None;
+    }
+    let mut chain = Vec::with_capacity(usize::from(*count));
+    for _ in 0..*count {
+        let (length, tail) = rest.split_first_chunk::<2>()?;
+        let (certificate, tail) = tail.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        chain.push(CertificateDer::from(certificate));
+        rest = tail;
+    }
+    Some((chain, rest))
+}
