@@ -271,6 +271,7 @@ fn open_database(path: &Path) -> Result<Database, DbError> {
 mod tests {
     use super::*;
     use crate::store::Store;
+    use branchmesh_image::{Location, VerifiedBlock};
     use std::collections::HashSet;
 
     fn extents(ranges: &[(u32, u32)]) -> Extents {
@@ -346,6 +347,32 @@ mod tests {
         let names: HashSet<_> =
             fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, HashSet::from(["presence.redb".into()]));
+    }
+
+    #[test]
+    fn blocks_wait_for_a_ledger_that_fails_and_are_committed_when_it_works_again() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let store = Store::open(data_dir.path()).unwrap();
+        let bytes = vec![7; 1000];
+        let block = VerifiedBlock::verify(&BlockId::of(&bytes), bytes).unwrap();
+        let place = |number: u32| Location { pack: PackId::of(b"pack"), offset: number * 1000, len: 1000 };
+        store.write(&place(0), &block).unwrap();
+
+        let (path, away) = (store.ledger().path.clone(), data_dir.path().join("away"));
+        store.ledger().lock().take();
+        fs::rename(&path, &away).unwrap();
+        fs::write(&path, "not a database").unwrap();
+        assert!(matches!(store.commit(), Err(StoreError::Corrupt { .. })));
+        assert_eq!(store.uncommitted_bytes(), 1000);
+        store.write(&place(2), &block).unwrap();
+        assert!(store.read(&place(0), block.id()).is_ok());
+
+        fs::rename(&away, &path).unwrap();
+        store.commit().unwrap();
+        assert_eq!(store.uncommitted_bytes(), 0);
+        drop(store);
+        let store = Store::open(data_dir.path()).unwrap();
+        assert!(store.has(&place(0)) && store.has(&place(2)) && !store.has(&place(1)));
     }
 
     #[test]

@@ -43,7 +43,7 @@ struct State {
 impl Space {
     /// Watches the file system that holds `folder`, at first without a floor.
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, state: Mutex::new(State { floor: Floor::Bytes(0), granted: 0 }) }
+        Self { folder, state: Mutex::new(State { floor: Floor::NONE, granted: 0 }) }
     }
 
     pub(crate) fn set_floor(&self, floor: Floor) {
@@ -55,45 +55,52 @@ impl Space {
         fs4::available_space(&self.folder).ok()
     }
 
-    /// Takes `bytes` of the space above the floor, or says that it is not there.
+    /// Takes `bytes` of the space above the floor, or says that it is not there. Without a floor the disk itself
+    /// says when it is full.
     pub(crate) fn claim(&self, bytes: u64) -> Result<(), StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.granted < bytes {
-            state.granted = headroom(&self.folder, state.floor)?.min(bytes.max(GRANT_MAX));
+        if state.floor == Floor::NONE {
+            return Ok(());
         }
-        state.granted = state.granted.checked_sub(bytes).ok_or_else(|| below(&self.folder, state.floor))?;
+        if state.granted < bytes {
+            state.granted = headroom(&self.folder, state.floor, bytes)?.min(bytes.max(GRANT_MAX));
+        }
+        state.granted -= bytes;
         Ok(())
     }
 
     /// Checks that `bytes` fit above the floor of the file system that holds `folder`.
     pub(crate) fn check(&self, folder: &Path, bytes: u64) -> Result<(), StoreError> {
         let floor = self.state.lock().unwrap_or_else(PoisonError::into_inner).floor;
-        if headroom(folder, floor)? < bytes { Err(below(folder, floor)) } else { Ok(()) }
+        headroom(folder, floor, bytes).map(|_| ())
     }
 }
 
-/// Bytes between the floor and what is free. A system that does not say is taken as endless: a full disk is
-/// noticed by the write itself.
-fn headroom(folder: &Path, floor: Floor) -> Result<u64, StoreError> {
+/// Bytes between the floor and what is free, at least `needed`. A system that does not say is taken as endless: a
+/// full disk is noticed by the write itself.
+fn headroom(folder: &Path, floor: Floor, needed: u64) -> Result<u64, StoreError> {
     let Ok(stats) = fs4::statvfs(folder) else { return Ok(u64::MAX) };
-    let floor = floor_bytes(floor, stats.total_space());
-    stats.available_space().checked_sub(floor).ok_or_else(|| StoreError::BelowFloor {
-        path: folder.to_path_buf(),
-        free: stats.available_space(),
-        floor,
-    })
+    let free = stats.available_space();
+    let floor_bytes = floor.bytes(stats.total_space());
+    if let Some(headroom) = free.checked_sub(floor_bytes).filter(|headroom| *headroom >= needed) {
+        return Ok(headroom);
+    }
+    let path = folder.to_path_buf();
+    if floor == Floor::NONE {
+        return Err(StoreError::DiskFull { what: "store more in", path });
+    }
+    Err(StoreError::BelowFloor { path, free, floor: floor_bytes })
 }
 
-fn below(folder: &Path, floor: Floor) -> StoreError {
-    let (free, total) =
-        fs4::statvfs(folder).map_or((0, 0), |stats| (stats.available_space(), stats.total_space()));
-    StoreError::BelowFloor { path: folder.to_path_buf(), free, floor: floor_bytes(floor, total) }
-}
+impl Floor {
+    /// All of the disk may be used.
+    const NONE: Self = Self::Bytes(0);
 
-fn floor_bytes(floor: Floor, total: u64) -> u64 {
-    match floor {
-        Floor::Bytes(bytes) => bytes,
-        Floor::Percent(percent) => total / 100 * u64::from(percent.min(100)),
+    fn bytes(self, total: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => total / 100 * u64::from(percent.min(100)),
+        }
     }
 }
 
@@ -114,12 +121,14 @@ mod tests {
         space.set_floor(Floor::Bytes(space.free().unwrap() / 2));
         space.claim(1 << 20).unwrap();
         assert!(space.claim(space.free().unwrap()).is_err());
+        space.set_floor(Floor::NONE);
+        assert!(matches!(space.check(folder.path(), u64::MAX), Err(StoreError::DiskFull { .. })));
     }
 
     #[test]
     fn a_share_of_a_disk_is_counted_in_its_bytes() {
-        assert_eq!(floor_bytes(Floor::Percent(10), 1000), 100);
-        assert_eq!(floor_bytes(Floor::Percent(255), 1000), 1000);
-        assert_eq!(floor_bytes(Floor::Bytes(7), 1000), 7);
+        assert_eq!(Floor::Percent(10).bytes(1000), 100);
+        assert_eq!(Floor::Percent(255).bytes(1000), 1000);
+        assert_eq!(Floor::Bytes(7).bytes(1000), 7);
     }
 }
