@@ -47,7 +47,7 @@ pub async fn init(repo: &str, keys: &Path) -> Result<(), InitError> {
     let (root, metadata) = Metadata::create(&keys).await?;
     keys.write_root_json(&root)?;
     write_root(&place, &root).await?;
-    metadata.write(&place, &keys).await?;
+    metadata.write(&place).await?;
     tracing::info!(repository = %place.path().display(), "made an empty repository");
     Ok(())
 }

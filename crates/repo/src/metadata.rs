@@ -55,6 +55,12 @@ pub enum MetadataError {
     /// A key does not belong to this repository, or tough cannot sign.
     #[error("the metadata cannot be signed; are these the keys of this repository?")]
     Sign(#[source] Box<tough::error::Error>),
+    /// A key of another repository, or an old one.
+    #[error("{role}.key is not a key of this repository: its root of trust names another one")]
+    ForeignKey {
+        /// Which key.
+        role: RoleType,
+    },
     /// A key has no id.
     #[error("a key cannot be named")]
     KeyId(#[source] Box<tough::schema::Error>),
@@ -71,6 +77,8 @@ pub(crate) struct Metadata {
     catalog: Catalog,
     targets: HashMap<TargetName, Target>,
     versions: Versions,
+    /// Read and checked before any work is done, since the signing comes last.
+    signers: Vec<Box<dyn KeySource>>,
 }
 
 #[derive(Clone, Copy)]
@@ -84,10 +92,11 @@ impl Metadata {
     /// Makes the root of trust of a new repository, and its first, empty metadata.
     pub(crate) async fn create(keys: &Keys) -> Result<(Bytes, Self), MetadataError> {
         let root = new_root(keys)?;
-        let signers: [Box<dyn KeySource>; 1] = [Box::new(keys.signing(RoleType::Root)?)];
-        let signed = sign(root.clone(), &KeyHolder::Root(root.clone()), &signers).await?;
+        let signer: [Box<dyn KeySource>; 1] = [Box::new(keys.signing(RoleType::Root)?)];
+        let signed = sign(root.clone(), &KeyHolder::Root(root.clone()), &signer).await?;
         let first = NonZeroU64::MIN;
         let metadata = Self {
+            signers: signers_for(&root, keys)?,
             root,
             catalog: Catalog { version: 0, expires: 0, expired: false, releases: Vec::new() },
             targets: HashMap::new(),
@@ -108,6 +117,7 @@ impl Metadata {
             timestamp: next(repository.timestamp().signed.version),
         };
         Ok(Self {
+            signers: signers_for(&repository.root().signed, keys)?,
             root: repository.root().signed.clone(),
             catalog: verified.catalog(Timestamp::now())?,
             targets: repository.targets().signed.targets.clone(),
@@ -153,16 +163,18 @@ impl Metadata {
 
     /// Signs everything anew and puts it into the repository, in the order in which readers stay unharmed: what
     /// is put before `timestamp.json` is not looked at by anyone.
-    pub(crate) async fn write(self, place: &Place, keys: &Keys) -> Result<(), MetadataError> {
-        let mut signers: Vec<Box<dyn KeySource>> = Vec::new();
-        for role in PUBLISHING_ROLES {
-            signers.push(Box::new(keys.signing(role)?));
-        }
-        let holder = KeyHolder::Root(self.root.clone());
-        let Versions { targets, snapshot, timestamp } = self.versions;
+    pub(crate) async fn write(self, place: &Place) -> Result<(), MetadataError> {
+        let Self {
+            root,
+            targets: releases,
+            versions: Versions { targets, snapshot, timestamp },
+            signers,
+            ..
+        } = self;
+        let holder = KeyHolder::Root(root);
 
         let mut role = Targets::new(SPEC_VERSION.into(), targets, in_days(TARGETS_DAYS));
-        role.targets = self.targets;
+        role.targets = releases;
         role.delegations = None;
         let signed = sign(role, &holder, &signers).await?;
         if signed.buffer().len() > METADATA_MAX {
@@ -206,6 +218,20 @@ fn new_root(keys: &Keys) -> Result<Root, MetadataError> {
         root.roles.insert(role, keys);
     }
     Ok(root)
+}
+
+/// The keys that sign a publication; each must be one that `root` names for its role.
+fn signers_for(root: &Root, keys: &Keys) -> Result<Vec<Box<dyn KeySource>>, MetadataError> {
+    let mut signers: Vec<Box<dyn KeySource>> = Vec::new();
+    for role in PUBLISHING_ROLES {
+        let key = keys.signing(role)?;
+        let public = key.public()?;
+        if !root.keys(role).any(|named| *named == public) {
+            return Err(MetadataError::ForeignKey { role });
+        }
+        signers.push(Box::new(key));
+    }
+    Ok(signers)
 }
 
 async fn sign<R: Role + serde::Serialize>(

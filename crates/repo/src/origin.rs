@@ -57,13 +57,35 @@ pub struct Origin {
 impl Origin {
     /// The repository at `url`: `http(s)://…`, `file:///…`, or the path of a folder. Nothing is read yet.
     pub fn open(url: &str) -> Result<Self, OriginError> {
-        Self::with_stall_max(url, http::STALL_MAX)
+        if let Some(folder) = local_folder(url)? {
+            return Self::of_folder(&folder);
+        }
+        let bad = |reason: String| OriginError::BadUrl { url: url.into(), reason };
+        let mut base = Url::parse(url).map_err(|error| bad(error.to_string()))?;
+        if !["http", "https"].contains(&base.scheme()) || base.host().is_none() {
+            return Err(bad("only http, https and file are supported".into()));
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let shown = shown(&base);
+        let carrier = Carrier::Http(http::Http::open(base)?);
+        Ok(Self { url: shown, carrier, throttle: None, wan_bytes: Arc::default(), is_local: false })
     }
 
     /// The same origin, read no faster than `throttle` allows. Local origins are not throttled.
     #[must_use]
     pub fn throttled(mut self, throttle: Arc<dyn Throttle>) -> Self {
         self.throttle = Some(throttle);
+        self
+    }
+
+    /// The same origin, where an answer may pause for `stall_max` instead of 20 s before it is given up.
+    #[must_use]
+    pub fn patient_for(mut self, stall_max: Duration) -> Self {
+        if let Carrier::Http(http) = &mut self.carrier {
+            http.stall_max = stall_max;
+        }
         self
     }
 
@@ -97,23 +119,6 @@ impl Origin {
         stream::iter(runs(wanted))
             .map(move |run| RunReader::new(origin.clone(), run).into_stream().boxed())
             .flatten_unordered(RANGES_IN_FLIGHT)
-    }
-
-    fn with_stall_max(url: &str, stall_max: Duration) -> Result<Self, OriginError> {
-        if let Some(folder) = local_folder(url)? {
-            return Self::of_folder(&folder);
-        }
-        let bad = |reason: String| OriginError::BadUrl { url: url.into(), reason };
-        let mut base = Url::parse(url).map_err(|error| bad(error.to_string()))?;
-        if !["http", "https"].contains(&base.scheme()) || base.host().is_none() {
-            return Err(bad("only http, https and file are supported".into()));
-        }
-        if !base.path().ends_with('/') {
-            base.set_path(&format!("{}/", base.path()));
-        }
-        let shown = shown(&base);
-        let carrier = Carrier::Http(http::Http::open(base, stall_max)?);
-        Ok(Self { url: shown, carrier, throttle: None, wan_bytes: Arc::default(), is_local: false })
     }
 
     /// The repository in `folder`, which need not be there yet.

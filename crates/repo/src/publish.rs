@@ -14,11 +14,12 @@ use crate::{
     metadata::{Metadata, MetadataError},
     pack::{PackWriter, Packed},
     place::{Place, PlaceError},
+    source::PartSource,
     source_files::{self, FileError, SourceFile},
 };
 use branchmesh_image::{
-    BlobRef, BlockEntry, BlockError, Cipher, Encoder, Extent, FileEntry, IndexPiece, IndexRoot, PlainHash,
-    VerifiedBlock,
+    BlobRef, BlockEntry, BlockError, Cipher, Encoder, Extent, FileEntry, IndexId, IndexPiece, IndexRoot,
+    PlainHash, VerifiedBlock,
     block::ZSTD_LEVEL_DEFAULT,
     index::{INDEX_VERSION, ROOT_PLAIN_MAX},
     path::{self, NameError},
@@ -173,16 +174,15 @@ pub async fn publish(options: PublishOptions, progress: &dyn Progress) -> Result
         }
     };
     let known = known::known_blocks(&place, catalog, image, group.as_deref(), &cipher).await?;
-    let stored = store(&place, files, known, &cipher, options.zstd_level, progress).await?;
-    let (root, index) = write_index(&place, &options, &cipher, &stored).await?;
+    let stored = store(&place, files, known, &cipher, &options, progress).await?;
 
     let last_sequence = metadata.catalog().releases.iter().map(|entry| entry.sequence).max();
-    let published = stored.summary(&options, index.root, index.new_bytes);
+    let published = stored.summary(&options);
     let entry = CatalogEntry {
         image: image.clone(),
         release: release.clone(),
         group: group.clone(),
-        root: index.root,
+        root: stored.root,
         channels: Vec::new(),
         sequence: last_sequence.unwrap_or(0).saturating_add(1),
         published: u64::try_from(Timestamp::now().as_second()).unwrap_or(0),
@@ -190,11 +190,11 @@ pub async fn publish(options: PublishOptions, progress: &dyn Progress) -> Result
         plain_bytes: published.plain_bytes,
         blocks: u32::try_from(published.blocks).map_err(|_| too_many_blocks())?,
     };
-    metadata.add(&entry, &root)?;
+    metadata.add(&entry, &stored.root_block)?;
     for channel in channels {
         metadata.point(channel, image, release);
     }
-    metadata.write(&place, &keys).await?;
+    metadata.write(&place).await?;
     tracing::info!(new_bytes = published.new_bytes, "published a release");
     Ok(published)
 }
@@ -218,7 +218,7 @@ pub async fn promote(
     let (image, release) = (entry.image.clone(), entry.release.clone());
     check_channel(&metadata, &image, channel)?;
     metadata.point(channel, &image, &release);
-    Ok(metadata.write(&place, &keys).await?)
+    Ok(metadata.write(&place).await?)
 }
 
 /// Signs the metadata anew as it is, so that it does not expire.
@@ -226,23 +226,21 @@ pub async fn renew(repo: &str, keys: &Path) -> Result<(), PublishError> {
     let place = Place::open(repo)?;
     let _lock = place.lock()?;
     let keys = Keys::at(keys);
-    Ok(Metadata::load(&place, &keys).await?.write(&place, &keys).await?)
+    Ok(Metadata::load(&place, &keys).await?.write(&place).await?)
 }
 
-/// All that the index root says, and what it cost.
+/// A release whose packs and index are in the repository; only the metadata doesn't name it yet.
 struct Stored {
     files: Vec<FileEntry>,
     packed: Packed,
-}
-
-/// A written index.
-struct WrittenIndex {
     root: BlobRef,
-    new_bytes: u64,
+    root_block: VerifiedBlock,
+    /// Bytes of the index parts that were not there before.
+    index_bytes: u64,
 }
 
 impl Stored {
-    fn summary(&self, options: &PublishOptions, root: BlobRef, index_bytes: u64) -> Published {
+    fn summary(&self, options: &PublishOptions) -> Published {
         let holes = self.files.iter().flat_map(|file| &file.extents).map(|extent| match extent {
             Extent::Hole(length) => *length,
             Extent::Blocks { .. } => 0,
@@ -250,7 +248,7 @@ impl Stored {
         Published {
             image: options.image.clone(),
             release: options.release.clone(),
-            root,
+            root: self.root,
             files: self.files.len(),
             plain_bytes: self.files.iter().map(|file| file.size).sum(),
             hole_bytes: holes.sum(),
@@ -258,7 +256,7 @@ impl Stored {
             encoded_bytes: self.packed.blocks.iter().map(|block| u64::from(block.blob.encoded_len)).sum(),
             new_blocks: self.packed.new_blocks,
             new_bytes: self.packed.new_bytes,
-            index_bytes,
+            index_bytes: self.index_bytes,
         }
     }
 }
@@ -294,21 +292,25 @@ fn check_channel(metadata: &Metadata, image: &str, channel: &str) -> Result<(), 
     }
 }
 
-/// Reads the files and puts their new blocks into packs; if that fails, takes the packs away again.
+/// Puts the files' new blocks into packs, and the index beside them; if that fails, takes the packs away again.
 async fn store(
     place: &Place,
     files: Vec<SourceFile>,
     known: HashMap<PlainHash, BlockEntry>,
     cipher: &Cipher,
-    zstd_level: i32,
+    options: &PublishOptions,
     progress: &dyn Progress,
 ) -> Result<Stored, PublishError> {
     progress.total(files.iter().map(|file| file.size).sum());
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let encoders = (0..cores).map(|_| Encoder::new(zstd_level, cipher.clone()));
+    let encoders = (0..cores).map(|_| Encoder::new(options.zstd_level, cipher.clone()));
     let encoding = encode::start(files, known, encoders.collect::<Result<_, _>>()?);
     let mut packs = PackWriter::new(place);
-    match fill(&mut packs, encoding, progress).await {
+    let stored = async {
+        let (files, packed) = write_packs(&mut packs, encoding, progress).await?;
+        write_index(place, options, cipher, files, packed).await
+    };
+    match stored.await {
         Ok(stored) => Ok(stored),
         Err(error) => {
             packs.discard().await;
@@ -317,11 +319,11 @@ async fn store(
     }
 }
 
-async fn fill(
+async fn write_packs(
     packs: &mut PackWriter,
     mut encoding: Encoding,
     progress: &dyn Progress,
-) -> Result<Stored, PublishError> {
+) -> Result<(Vec<FileEntry>, Packed), PublishError> {
     while let Some(step) = encoding.steps.recv().await {
         match step {
             Step::Nothing(bytes) => progress.advance(bytes),
@@ -337,7 +339,7 @@ async fn fill(
         }
     }
     let files = encoding.files.await.map_err(|_| PublishError::Interrupted)??;
-    Ok(Stored { files, packed: packs.finish().await? })
+    Ok((files, packs.finish().await?))
 }
 
 /// Writes the parts of the index that the repository does not have.
@@ -345,42 +347,41 @@ async fn write_index(
     place: &Place,
     options: &PublishOptions,
     cipher: &Cipher,
-    stored: &Stored,
-) -> Result<(VerifiedBlock, WrittenIndex), PublishError> {
+    files: Vec<FileEntry>,
+    packed: Packed,
+) -> Result<Stored, PublishError> {
     // Always the same level: a piece that did not change must be the same bytes as in the release before.
     let mut encoder = Encoder::new(ZSTD_LEVEL_DEFAULT, cipher.clone())?;
-    let mut new_bytes = 0;
+    let mut index_bytes = 0;
     let mut pieces = Vec::new();
-    for piece in IndexPiece::cut(&stored.packed.blocks) {
+    for piece in IndexPiece::cut(&packed.blocks) {
         let (blob, block) = encoder.encode(&piece.to_bytes())?;
-        new_bytes += write_part(place, &block).await?;
+        index_bytes += write_part(place, &blob, &block).await?;
         pieces.push(blob);
     }
     let root = IndexRoot {
         version: INDEX_VERSION,
         image: options.image.clone(),
         release: options.release.clone(),
-        files: stored.files.clone(),
+        files,
         pieces,
     };
     let bytes = root.to_bytes();
     if bytes.len() > ROOT_PLAIN_MAX {
         return Err(PublishError::TooLarge(format!("its list of files has {} bytes", bytes.len())));
     }
-    let (blob, block) = encoder.encode(&bytes)?;
-    new_bytes += write_part(place, &block).await?;
-    Ok((block, WrittenIndex { root: blob, new_bytes }))
+    let (blob, root_block) = encoder.encode(&bytes)?;
+    index_bytes += write_part(place, &blob, &root_block).await?;
+    Ok(Stored { files: root.files, packed, root: blob, root_block, index_bytes })
 }
 
-/// Writes an index part unless it is there; returns the bytes that were added.
-async fn write_part(place: &Place, part: &VerifiedBlock) -> Result<u64, PublishError> {
-    let path = layout::index_path(part.id());
-    let length = part.bytes().len() as u64;
-    if place.size(&path).await? == Some(length) {
+/// Writes an index part unless it is there, intact; returns the bytes that were added.
+async fn write_part(place: &Place, blob: &BlobRef, part: &VerifiedBlock) -> Result<u64, PublishError> {
+    if place.origin().part(IndexId(blob.id.0), blob).await.is_ok() {
         return Ok(0);
     }
-    place.put(&path, part.bytes().clone()).await?;
-    Ok(length)
+    place.put(&layout::index_path(part.id()), part.bytes().clone()).await?;
+    Ok(part.bytes().len() as u64)
 }
 
 fn too_many_blocks() -> PublishError {

@@ -18,7 +18,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 /// The file that holds all accepted files.
@@ -34,6 +34,7 @@ pub struct Trust {
     /// The newest root of trust: as configured, or what it led to.
     root: Bytes,
     accepted: Files,
+    shelf: MetadataShelf,
     catalog: Option<Arc<Catalog>>,
     /// Whether the folder has been looked into.
     is_loaded: bool,
@@ -49,6 +50,7 @@ impl Trust {
             folder: folder.into(),
             root: Bytes::copy_from_slice(root_json),
             accepted: Files::new(),
+            shelf: MetadataShelf::default(),
             catalog: None,
             is_loaded: false,
         })
@@ -79,13 +81,20 @@ impl Trust {
     /// Asks `source` for what is newest, and believes it if it is properly signed, not older than what was
     /// believed before, and not expired. On an error everything stays as it was.
     pub async fn refresh(&mut self, source: &dyn MetadataSource) -> Result<Arc<Catalog>, TrustError> {
+        self.refresh_at(source, Timestamp::now()).await
+    }
+
+    async fn refresh_at(
+        &mut self,
+        source: &dyn MetadataSource,
+        now: Timestamp,
+    ) -> Result<Arc<Catalog>, TrustError> {
         if !self.is_loaded {
             self.load_local().await?;
         }
         let scratch = self.scratch(&self.accepted)?;
         let basis = Basis { root: &self.root, accepted: &self.accepted, scratch: &scratch };
         let verified = Verified::load(&basis, source).await?;
-        let now = Timestamp::now();
         verified.check_expiry(now)?;
         let catalog = Arc::new(verified.catalog(now)?);
         let is_news = verified.files.iter().any(|(name, bytes)| self.accepted.get(name) != Some(bytes));
@@ -102,6 +111,19 @@ impl Trust {
         self.accepted.get(name).cloned()
     }
 
+    /// The same files for whoever serves peers: to be read while an update is under way. Two nodes that ask each
+    /// other at the same moment would wait for each other, if serving had to wait for the update's end.
+    #[must_use]
+    pub fn shelf(&self) -> MetadataShelf {
+        self.shelf.clone()
+    }
+
+    /// All verified metadata files, by the names by which TUF clients ask for them.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<String, Bytes> {
+        &self.accepted
+    }
+
     /// What is believed now.
     #[must_use]
     pub fn catalog(&self) -> Option<Arc<Catalog>> {
@@ -114,6 +136,7 @@ impl Trust {
         if let Some(root) = self.accepted.get(&newest) {
             self.root = root.clone();
         }
+        self.shelf.replace(self.accepted.clone());
         self.catalog = Some(catalog);
     }
 
@@ -167,6 +190,24 @@ impl Trust {
     }
 }
 
+/// The metadata files that are believed now. Clones show the same files.
+#[derive(Clone, Default)]
+pub struct MetadataShelf {
+    files: Arc<RwLock<Files>>,
+}
+
+impl MetadataShelf {
+    /// A verified metadata file under the name by which TUF clients ask for it.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<Bytes> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn replace(&self, files: Files) {
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
+    }
+}
+
 /// The catalog of a repository, for people who look at it. `root_json` is its root of trust; without one, the
 /// root that the repository itself offers is believed, so that the answer is only as good as the connection.
 pub async fn read_catalog(
@@ -208,7 +249,7 @@ fn prepare_scratch(folder: &Path, accepted: &Files) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => fs::create_dir(folder)?,
     }
-    let snapshot = accepted.iter().find(|(name, _)| name.ends_with("snapshot.json"));
+    let snapshot = accepted.iter().find(|(name, _)| name.ends_with(".snapshot.json"));
     if let (Some(timestamp), Some((_, snapshot))) = (accepted.get(TIMESTAMP), snapshot) {
         fs::write(folder.join(TIMESTAMP), timestamp)?;
         fs::write(folder.join("snapshot.json"), snapshot)?;

@@ -22,7 +22,7 @@ use url::Url;
 /// How long a connection may take to be made: several round trips of a satellite line, with a lost packet.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long nothing may come. A server that spins up a disk needs some seconds, nobody needs more than this.
-pub(super) const STALL_MAX: Duration = Duration::from_secs(20);
+const STALL_MAX: Duration = Duration::from_secs(20);
 /// Redirects that are followed, as to a nearer mirror.
 const REDIRECTS_MAX: usize = 5;
 /// Connections that are kept open between requests: as many as ranges are fetched at once.
@@ -33,12 +33,13 @@ const IDLE_CONNECTIONS_MAX: usize = 4;
 pub(super) struct Http {
     client: Client,
     base: Url,
-    stall_max: Duration,
+    /// How long an answer may pause.
+    pub(super) stall_max: Duration,
 }
 
 impl Http {
     /// `base` ends with a slash.
-    pub(super) fn open(base: Url, stall_max: Duration) -> Result<Self, OriginError> {
+    pub(super) fn open(base: Url) -> Result<Self, OriginError> {
         let builder = || {
             Client::builder()
                 .connect_timeout(CONNECT_MAX)
@@ -50,7 +51,7 @@ impl Http {
             url: super::shown(&base),
             reason: format!("the HTTP client cannot be set up: {}", root_cause(&error)),
         })?;
-        Ok(Self { client, base, stall_max })
+        Ok(Self { client, base, stall_max: STALL_MAX })
     }
 
     /// The whole file at `path`.
