@@ -7,7 +7,7 @@ use crate::{
     certificate::{CertificateError, check_text, san_uris},
     limits::{GROUPS_MAX, PEM_FILE_MAX},
 };
-use branchmesh_wire::Role;
+pub use branchmesh_wire::Role;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType,
@@ -205,9 +205,11 @@ fn write_new(path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), CaError>
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => CaError::Exists(path.into()),
-        _ => CaError::File { action: "write", path: path.into(), source },
+    written.map_err(|source| {
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            return CaError::Exists(path.into());
+        }
+        CaError::File { action: "write", path: path.into(), source }
     })
 }
 

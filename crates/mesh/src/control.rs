@@ -186,7 +186,7 @@ impl Control {
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event, &carrier),
-                Some(command) = inputs.commands.recv() => self.on_command(command),
+                Some(command) = inputs.commands.recv() => self.on_command(&command),
                 Ok(()) = inputs.status.changed() => self.publish(&inputs.status),
                 _ = ticks.tick() => self.on_tick(),
                 _ = &mut inputs.stop => break,
@@ -206,9 +206,9 @@ impl Control {
         let _ = tokio::time::timeout(FAREWELL, flush).await;
     }
 
-    fn on_command(&mut self, command: Command) {
+    fn on_command(&mut self, command: &Command) {
         let now = Instant::now();
-        match command {
+        match *command {
             Command::LinkUp { peer, address, dialled } => {
                 let due = if dialled { now } else { now + ACCEPTOR_PATIENCE };
                 self.wanted.insert(peer, Wanted { address, failures: 0, due });

@@ -82,6 +82,7 @@ impl Goodbye {
 }
 
 /// What the other side, or the network, did to a connection, in words. Texts of the other side are not repeated.
+#[allow(clippy::wildcard_enum_match_arm)] // quinn has its own words for the rest.
 pub(crate) fn words(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ApplicationClosed(close) => match Goodbye::from_code(close.error_code) {

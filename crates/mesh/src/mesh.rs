@@ -145,12 +145,13 @@ impl Mesh {
     }
 
     /// Queues a note for a neighbour. Notes arrive in order, or the neighbour is disconnected.
-    pub fn note(&self, node: NodeId, note: &Note) -> Result<(), NoteError> {
-        self.carrier.links().get(node).ok_or(NoteError::NotConnected)?.note(note)
+    #[allow(clippy::needless_pass_by_value)] // It is queued: who could say that it is still theirs?
+    pub fn note(&self, node: NodeId, note: Note) -> Result<(), NoteError> {
+        self.carrier.links().get(node).ok_or(NoteError::NotConnected)?.note(&note)
     }
 
     /// Asks a neighbour for an index part or for metadata, of at most `limit` bytes.
-    pub async fn request_bytes(
+    pub async fn request_part(
         &self,
         node: NodeId,
         request: Request,
@@ -170,9 +171,9 @@ impl Mesh {
     }
 
     /// Says where a node may be found. It is dialled soon, unless it is connected or was just tried.
-    pub fn dial(&self, addresses: &[SocketAddr], node: NodeId) {
-        for address in addresses.iter().take(ADDRESSES_PER_HINT_MAX) {
-            self.carrier.dialler().offer(*address, Whom::Node(node), Source::Owner);
+    pub fn dial(&self, addresses: Vec<SocketAddr>, node: NodeId) {
+        for address in addresses.into_iter().take(ADDRESSES_PER_HINT_MAX) {
+            self.carrier.dialler().offer(address, Whom::Node(node), Source::Owner);
         }
     }
 

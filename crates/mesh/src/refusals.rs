@@ -32,10 +32,11 @@ impl Refusals {
         if !self.is_news(address.ip(), reason, now) {
             return;
         }
-        match reason {
+        if matches!(reason, Distrust::OtherSite(_)) {
             // Sites share networks: nothing is wrong.
-            Distrust::OtherSite(_) => tracing::debug!(%address, %reason, "peer refused"),
-            _ => tracing::warn!(%address, %reason, "peer refused"),
+            tracing::debug!(%address, %reason, "peer refused");
+        } else {
+            tracing::warn!(%address, %reason, "peer refused");
         }
         // With a full queue the log line has to do.
         let _ = self.events.try_send(Event::Refused { address, reason: reason.to_string() });

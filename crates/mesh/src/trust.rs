@@ -217,6 +217,7 @@ impl ClientCertVerifier for Verifier {
 }
 
 /// A TLS error in our words.
+#[allow(clippy::wildcard_enum_match_arm)] // rustls has its own words for the rest.
 pub(crate) fn distrust(error: &Error) -> Distrust {
     let certificate = match error {
         Error::InvalidCertificate(certificate) => certificate,

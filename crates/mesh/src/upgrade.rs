@@ -44,6 +44,7 @@ pub(crate) fn transport(tls: Tls, site: String, refusals: Arc<Refusals>) -> Boxe
 }
 
 /// The IP address and TCP port of a libp2p address that has nothing else in it.
+#[allow(clippy::wildcard_enum_match_arm)] // libp2p knows forty more kinds.
 pub(crate) fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
@@ -123,9 +124,10 @@ impl Upgrade {
 
     /// Port scanners and dropped connections are no news; certificates are.
     fn tell(&self, address: SocketAddr, reason: &Distrust) {
-        match reason {
-            Distrust::Tls(reason) => tracing::debug!(%address, %reason, "a control connection failed"),
-            _ => self.refusals.report(address, reason),
+        if matches!(reason, Distrust::Tls(_)) {
+            tracing::debug!(%address, %reason, "a control connection failed");
+        } else {
+            self.refusals.report(address, reason);
         }
     }
 }
