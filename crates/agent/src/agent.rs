@@ -173,15 +173,15 @@ fn open_origins(settings: &Settings) -> Result<Vec<Origin>, OriginError> {
     let open = |url: &String| {
         let origin = Origin::open(url)?;
         let limited = settings.wan_limit != Rate(None) && !origin.is_local();
-        Ok(if limited { origin.with_throttle(Arc::clone(&limit)) } else { origin })
+        Ok(if limited { origin.throttled(Arc::clone(&limit)) } else { origin })
     };
     settings.origins.iter().map(open).collect()
 }
 
 fn open_trust(settings: &Settings) -> Result<Trust, AgentError> {
     let path = &settings.root;
-    let root = std::fs::read(path)
-        .map_err(|source| AgentError::RootUnreadable { path: path.clone(), source })?;
+    let root =
+        std::fs::read(path).map_err(|source| AgentError::RootUnreadable { path: path.clone(), source })?;
     Ok(Trust::open(&root, &settings.data_dir.join("trust"))?)
 }
 

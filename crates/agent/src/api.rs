@@ -24,8 +24,7 @@ use tokio::sync::oneshot;
 use tower_http::services::ServeFile;
 
 /// What the live page may do: nothing but talk to this agent.
-const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The body of `POST /api/v1/get`.
@@ -138,4 +137,3 @@ fn failed(status: StatusCode, error: String) -> Response {
 fn stopping() -> Response {
     failed(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping".into())
 }
-

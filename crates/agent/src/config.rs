@@ -4,7 +4,7 @@
 //! stand above `BRANCHMESH_…` variables, these above the file, the file above the defaults.
 
 use crate::units::{Rate, Space, Span};
-use branchmesh_repo::{ParseSelectorError, Subscription};
+use branchmesh_repo::{Subscription, SubscriptionError};
 use branchmesh_wire::{Role, WanPolicy};
 use serde::Deserialize;
 use std::{
@@ -231,7 +231,7 @@ pub enum ConfigError {
     },
     /// A subscription that is none.
     #[error("the setting subscribe is wrong")]
-    Subscription(#[from] ParseSelectorError),
+    Subscription(#[from] SubscriptionError),
 }
 
 impl Layer {
@@ -356,7 +356,8 @@ mod tests {
         let path = folder.path().join("branchmesh.toml");
         std::fs::write(&path, text).unwrap();
         let mut layer = Layer::from_file(&path)?;
-        let relative = |path: PathBuf| path.strip_prefix(folder.path()).map(Path::to_path_buf).unwrap_or(path);
+        let relative =
+            |path: PathBuf| path.strip_prefix(folder.path()).map(Path::to_path_buf).unwrap_or(path);
         layer.data_dir = layer.data_dir.map(relative);
         Ok(layer)
     }

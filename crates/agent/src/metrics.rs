@@ -37,7 +37,12 @@ pub fn render(status: &StatusView) -> Result<String, fmt::Error> {
         );
     }
     gauge(&mut registry, "uptime_seconds", "Time since the agent started", status.node.uptime_seconds as f64);
-    gauge(&mut registry, "problems", "Things that are wrong with this node", status.node.problems.len() as f64);
+    gauge(
+        &mut registry,
+        "problems",
+        "Things that are wrong with this node",
+        status.node.problems.len() as f64,
+    );
     let rates = [("wan", status.site.wan_rate), ("lan", status.site.lan_rate)];
     for (source, rate) in rates {
         let name = format!("{source}_receive_bytes_per_second");
@@ -47,11 +52,8 @@ pub fn render(status: &StatusView) -> Result<String, fmt::Error> {
     let bytes = Family::<ReleaseLabels, Gauge<f64, AtomicU64>>::default();
     let total = Family::<StateLabels, Gauge<f64, AtomicU64>>::default();
     for release in &status.releases {
-        let labels = |source| ReleaseLabels {
-            image: release.image.clone(),
-            release: release.release.clone(),
-            source,
-        };
+        let labels =
+            |source| ReleaseLabels { image: release.image.clone(), release: release.release.clone(), source };
         for (source, value) in
             [("wan", release.bytes.wan), ("lan", release.bytes.lan), ("trimmed", release.bytes.trimmed)]
         {
@@ -65,7 +67,12 @@ pub fn render(status: &StatusView) -> Result<String, fmt::Error> {
         total.get_or_create(&state).set(release.bytes.total as f64);
     }
     registry.register_with_unit("release", "Encoded bytes that are here, by source", Unit::Bytes, bytes);
-    registry.register_with_unit("release_size", "Encoded bytes of a release, by its state", Unit::Bytes, total);
+    registry.register_with_unit(
+        "release_size",
+        "Encoded bytes of a release, by its state",
+        Unit::Bytes,
+        total,
+    );
 
     let mut text = String::new();
     encode(&mut text, &registry)?;

@@ -1,13 +1,13 @@
 //! The releases that this node knows, and each one's way from the catalog to files in place.
 
 use crate::{
-    happening::{Assembled, GetAnswer, Indexed, MetadataFrom},
     config::Update,
+    happening::{Assembled, GetAnswer, Indexed, MetadataFrom},
     rollout,
     run::{Loop, problem},
     sources,
 };
-use branchmesh_exchange::Exchange;
+use branchmesh_exchange::{Exchange, NewRelease};
 use branchmesh_repo::{Catalog, CatalogEntry, Subscription};
 use branchmesh_store::ReleaseRecord;
 use branchmesh_wire::IndexId;
@@ -63,7 +63,16 @@ impl Releases {
         self.all.iter()
     }
 
-    /// When the metadata that all this comes from expires; `None` without metadata.
+    /// A release's image and name; its id in place of the name if it is not known.
+    pub fn name(&self, id: &IndexId) -> (String, String) {
+        let known = self.catalog.iter().flat_map(|catalog| &catalog.releases).find(|entry| entry.id() == *id);
+        match known {
+            Some(entry) => (entry.image.clone(), entry.release.clone()),
+            None => (String::new(), id.to_string()),
+        }
+    }
+
+    /// Whether the metadata that all this comes from has expired.
     pub fn expired(&self) -> bool {
         self.catalog.as_ref().is_some_and(|catalog| catalog.expired)
     }
@@ -72,7 +81,7 @@ impl Releases {
     pub fn records(&self, exchange: &Exchange) -> Vec<ReleaseRecord> {
         let known = self.all.iter().filter_map(|(id, release)| {
             let sources = exchange.sources(id)?;
-            Some(record(&release.entry, sources::pack(&sources), release.is_complete()))
+            Some(record(&release.entry, sources::pack(sources), release.is_complete()))
         });
         known.collect()
     }
@@ -126,7 +135,8 @@ impl Loop {
             error!(error = crate::in_words(&error), "the records of earlier releases cannot be read");
             Vec::new()
         });
-        let recorded = |entry: &CatalogEntry| records.iter().find(|record| record.root == entry.root).cloned();
+        let recorded =
+            |entry: &CatalogEntry| records.iter().find(|record| record.root == entry.root).cloned();
         let desired = self.desired(&catalog);
         self.releases.catalog = Some(Arc::clone(&catalog));
         for entry in &catalog.releases {
@@ -137,8 +147,7 @@ impl Loop {
             } else if record.is_some() {
                 self.begin(entry, self.releases.asked.contains(&entry.id()), record);
             } else if wanted {
-                let announced =
-                    Release { entry: entry.clone(), phase: Phase::Announced, wanted: false };
+                let announced = Release { entry: entry.clone(), phase: Phase::Announced, wanted: false };
                 self.releases.all.entry(entry.id()).or_insert(announced);
             }
         }
@@ -207,11 +216,20 @@ impl Loop {
                 return;
             }
         };
-        let known = record.as_ref().map(|record| sources::unpack(&record.sources, held.index.blocks().len()));
+        let blocks = held.index.blocks().len();
+        let sources = record.map(|record| sources::unpack(&record.sources, blocks)).unwrap_or_default();
         release.phase = Phase::Exchanging;
         let wanted = release.wanted;
         self.shared.hold(Arc::clone(&held));
-        self.exchange.add_release(now, id, held.index.segments(), have, known.as_deref(), wanted);
+        let segments = held.index.segments();
+        let new = NewRelease { release: id, segments, have, sources, wanted };
+        if let Err(error) = self.exchange.add_release(now, new) {
+            error!(release = %id, error = crate::in_words(&error), "a release cannot be exchanged");
+            self.shared.let_go(&id);
+            if let Some(release) = self.releases.all.get_mut(&id) {
+                release.phase = Phase::Failed(crate::in_words(&error));
+            }
+        }
     }
 
     /// All blocks are here: put the files in place.
@@ -279,7 +297,9 @@ impl Loop {
                 }
             }
             for (other, former) in &mut self.releases.all {
-                if let (true, Phase::Active(path)) = (*other != id && former.entry.image == image, &former.phase) {
+                if let (true, Phase::Active(path)) =
+                    (*other != id && former.entry.image == image, &former.phase)
+                {
                     former.phase = Phase::Complete(path.clone());
                 }
             }
@@ -297,7 +317,8 @@ impl Loop {
         let mut retired = false;
         for (_, mut releases) in complete {
             releases.sort_unstable_by(|a, b| b.cmp(a));
-            for (_, id) in releases.split_off(releases.len().min(self.shared.settings.keep_releases as usize)) {
+            for (_, id) in releases.split_off(releases.len().min(self.shared.settings.keep_releases as usize))
+            {
                 retired |= self.retire(id);
             }
         }
@@ -342,9 +363,11 @@ impl Loop {
 
     /// Wants a release whatever the subscriptions say.
     pub(crate) fn get(&mut self, subscription: &Subscription) -> Result<GetAnswer, String> {
-        let catalog = self.releases.catalog.clone().ok_or(
-            "no metadata has arrived yet: see branchmesh status for the reason, then ask again",
-        )?;
+        let catalog = self
+            .releases
+            .catalog
+            .clone()
+            .ok_or("no metadata has arrived yet: see branchmesh status for the reason, then ask again")?;
         let Subscription::Image { .. } = subscription else {
             return Err("name one image: NAME, NAME@CHANNEL or NAME@RELEASE".into());
         };

@@ -7,9 +7,10 @@ use crate::{
 };
 use async_trait::async_trait;
 use branchmesh_image::{BlobRef, Cipher, GroupKey, Index, IndexId, VerifiedBlock};
+use branchmesh_mesh::RequestError;
 use branchmesh_repo::{CatalogEntry, MetadataSource, PartSource, SourceError, load_index};
 use branchmesh_store::{AssembleError, ReleaseRecord};
-use branchmesh_wire::{BlockSet, NodeId, Request};
+use branchmesh_wire::{BlockSet, NodeId, Refusal, Request};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::{sync::Arc, time::Duration};
@@ -39,6 +40,7 @@ pub(crate) async fn refresh_metadata(shared: Arc<Shared>, from: MetadataFrom) {
             result
         }
     };
+    shared.set_metadata(trust.files().clone());
     drop(trust);
     shared.tell(Happening::Metadata(from, result)).await;
 }
@@ -55,7 +57,7 @@ impl MetadataSource for Member {
         let request = Request::Metadata { name: name.into() };
         match self.shared.mesh.request_part(self.node, request, max).await {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.is_not_here() => Ok(None),
+            Err(RequestError::Refused(Refusal::NotHere)) => Ok(None),
             Err(error) => Err(SourceError::Members(crate::in_words(&error))),
         }
     }
@@ -87,7 +89,9 @@ async fn indexed(
 fn cipher_of(shared: &Shared, entry: &CatalogEntry) -> Result<Cipher, String> {
     let Some(group) = &entry.group else { return Ok(Cipher::None) };
     let path = shared.settings.keys.get(group).ok_or_else(|| {
-        format!("there is no content key for the group {group}: add it to the section [keys] of the configuration")
+        format!(
+            "there is no content key for the group {group}: add it to the section [keys] of the configuration"
+        )
     })?;
     let unreadable = |reason: String| format!("the content key {} cannot be used: {reason}", path.display());
     let line = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
@@ -183,7 +187,8 @@ async fn blocks_here(shared: &Arc<Shared>, index: &Arc<Index>, trim: bool) -> Bl
 async fn import_local(shared: &Arc<Shared>, held: &Arc<Held>, mut have: BlockSet) -> BlockSet {
     for origin in shared.origins.iter().filter(|origin| origin.is_local()) {
         let missing = (0u32..).zip(held.index.blocks()).filter(|(number, _)| !have.contains(*number));
-        let wanted: Vec<_> = missing.map(|(number, block)| (number, block.location(), block.blob.id)).collect();
+        let wanted: Vec<_> =
+            missing.map(|(number, block)| (number, block.location(), block.blob.id)).collect();
         if wanted.is_empty() {
             break;
         }
@@ -195,7 +200,11 @@ async fn import_local(shared: &Arc<Shared>, held: &Arc<Held>, mut have: BlockSet
                 match block {
                     Ok(block) => good.push(block),
                     Err(error) => {
-                        warn!(origin = origin.url(), error = crate::in_words(&error), "a local origin failed");
+                        warn!(
+                            origin = origin.url(),
+                            error = crate::in_words(&error),
+                            "a local origin failed"
+                        );
                     }
                 }
             }
@@ -234,7 +243,9 @@ pub(crate) async fn assemble(shared: Arc<Shared>, held: Arc<Held>) {
     let assembled = tokio::task::spawn_blocking(move || {
         worker.store.commit().map_err(|error| Assembled::Failed(crate::in_words(&error)))?;
         worker.store.assemble(&held.index, &held.cipher, &|_| ()).map_err(|error| match error {
-            AssembleError::Missing { blocks } | AssembleError::Rotten { blocks } => Assembled::Lacking(blocks),
+            AssembleError::Missing { blocks } | AssembleError::Rotten { blocks } => {
+                Assembled::Lacking(blocks)
+            }
             other @ (AssembleError::Decode { .. } | AssembleError::Store(_)) => {
                 Assembled::Failed(crate::in_words(&other))
             }

@@ -52,7 +52,7 @@ pub(crate) struct Problems(VecDeque<(&'static str, String, Option<Time>)>);
 
 impl Problems {
     /// Notes a problem of a kind; a later one of the same kind replaces it.
-    fn set(&mut self, kind: &'static str, words: String, until: Option<Time>) {
+    pub fn set(&mut self, kind: &'static str, words: String, until: Option<Time>) {
         self.clear(kind);
         self.0.push_back((kind, words, until));
         if self.0.len() > PROBLEMS_MAX {
@@ -60,7 +60,7 @@ impl Problems {
         }
     }
 
-    fn clear(&mut self, kind: &'static str) {
+    pub fn clear(&mut self, kind: &'static str) {
         self.0.retain(|(other, ..)| *other != kind);
     }
 
@@ -138,7 +138,7 @@ impl Loop {
         loop {
             self.drain();
             let due = self.exchange.poll_timeout().map(|(due, _reason)| due);
-            let timer = tokio::time::sleep(due.map_or(HOUSEKEEPING, |due| due.saturating_since(self.now())));
+            let timer = tokio::time::sleep(due.map_or(HOUSEKEEPING, |due| due.since(self.now())));
             tokio::select! {
                 () = stop.cancelled() => break,
                 event = events.recv() => match event {
@@ -155,7 +155,10 @@ impl Loop {
 
     /// Takes up what an earlier run left: verified metadata, and the releases that it names.
     async fn remember(&mut self) {
-        let kept = self.shared.trust.lock().await.load_local().await;
+        let mut trust = self.shared.trust.lock().await;
+        let kept = trust.load_local().await;
+        self.shared.set_metadata(trust.files().clone());
+        drop(trust);
         match kept {
             Ok(Some(catalog)) => self.on_catalog(catalog),
             Ok(None) => {}
@@ -171,7 +174,7 @@ impl Loop {
             Event::Connected { identity, address } => {
                 info!(peer = %identity.node, "connected");
                 debug!(name = identity.name, %address, "connected to");
-                self.exchange.handle_connected(now, identity.node);
+                self.exchange.handle_connected(now, identity.node, &identity.name);
             }
             Event::Disconnected { node, reason } => {
                 info!(peer = %node, reason, "disconnected");
@@ -278,7 +281,7 @@ impl Loop {
     /// Bytes that WAN origins sent since the start, whatever became of them.
     pub fn wan_bytes(&self) -> u64 {
         let wan = self.shared.origins.iter().filter(|origin| !origin.is_local());
-        wan.map(branchmesh_repo::Origin::received_bytes).sum()
+        wan.map(branchmesh_repo::Origin::wan_bytes).sum()
     }
 
     fn ask_for_metadata(&self, from: MetadataFrom) {
@@ -289,7 +292,7 @@ impl Loop {
         let now = self.now();
         self.problems.forget_old(now);
         self.rates.sample(&self.exchange, now);
-        self.shared.set_holders(view::holders(&self.exchange));
+        self.shared.set_holders(view::holders(&self.exchange, now));
         self.commit();
     }
 
@@ -348,4 +351,3 @@ impl Loop {
         self.shared.mesh.shutdown().await;
     }
 }
-

@@ -8,7 +8,7 @@ use crate::{
     shared::{Held, Shared},
 };
 use branchmesh_image::{BlockEntry, VerifiedBlock};
-use branchmesh_mesh::Reply;
+use branchmesh_mesh::{AskerGone, Reply};
 use branchmesh_store::ReadError;
 use branchmesh_wire::{BlockId, Identity, IndexId, Refusal, Request, limits::REQUEST_BLOCKS_MAX};
 use std::sync::Arc;
@@ -19,11 +19,13 @@ const READ_AHEAD_BYTES: usize = 512 << 10;
 
 /// Answers one request.
 pub(crate) async fn answer(shared: Arc<Shared>, from: Identity, request: Request, reply: Reply) {
-    let answered = match request {
+    match request {
         Request::Blocks { release, blocks } => match allowed(&shared, &from, &release) {
             Ok(held) => {
                 let blocks = blocks.blocks(REQUEST_BLOCKS_MAX).collect();
-                send_blocks(&shared, held, blocks, reply).await
+                if let Err(gone) = send_blocks(&shared, held, blocks, reply).await {
+                    debug!(peer = %from.node, "{gone}");
+                }
             }
             Err(refusal) => reply.refuse(refusal).await,
         },
@@ -31,13 +33,10 @@ pub(crate) async fn answer(shared: Arc<Shared>, from: Identity, request: Request
             Ok(part) => reply.bytes(part.bytes().clone()).await,
             Err(refusal) => reply.refuse(refusal).await,
         },
-        Request::Metadata { name } => match shared.trust.lock().await.file(&name) {
+        Request::Metadata { name } => match shared.metadata(&name) {
             Some(bytes) => reply.bytes(bytes).await,
             None => reply.refuse(Refusal::NotHere).await,
         },
-    };
-    if let Err(error) = answered {
-        debug!(peer = %from.node, error = crate::in_words(&error), "an answer was not delivered");
     }
 }
 
@@ -77,8 +76,8 @@ async fn send_blocks(
     held: Arc<Held>,
     blocks: Vec<u32>,
     reply: Reply,
-) -> Result<(), branchmesh_mesh::RequestError> {
-    let mut sender = reply.blocks().await?;
+) -> Result<(), AskerGone> {
+    let mut sender = reply.blocks().await;
     let mut rest = &blocks[..];
     while !rest.is_empty() {
         let (batch, after) = rest.split_at(batch_len(&held, rest));
@@ -96,7 +95,8 @@ async fn send_blocks(
             sender.send(block.map(|block| block.bytes().clone())).await?;
         }
     }
-    sender.finish().await
+    sender.finish().await;
+    Ok(())
 }
 
 /// How many of the next blocks make up one read-ahead: at least one.
@@ -112,16 +112,16 @@ fn batch_len(held: &Held, blocks: &[u32]) -> usize {
 /// The blocks in their order (`None`: not here), and which of them turned out to be rotten.
 fn read_batch(shared: &Shared, held: &Held, blocks: &[u32]) -> (Vec<Option<VerifiedBlock>>, Vec<u32>) {
     let mut rotten = Vec::new();
-    let mut read = |block: u32, entry: &BlockEntry| match shared.store.read(&entry.location(), &entry.blob.id) {
+    let mut read = |block: u32, entry: &BlockEntry| match shared.store.read(&entry.location(), &entry.blob.id)
+    {
         Ok(data) => Some(data),
-        Err(ReadError::NotHere { .. }) => None,
+        Err(ReadError::NotHere(_)) => None,
         Err(error) => {
             warn!(block, error = crate::in_words(&error), "a block on this disk cannot be used");
             rotten.push(block);
             None
         }
     };
-    let data =
-        blocks.iter().map(|block| held.block(*block).and_then(|entry| read(*block, entry))).collect();
+    let data = blocks.iter().map(|block| held.block(*block).and_then(|entry| read(*block, entry))).collect();
     (data, rotten)
 }

@@ -8,6 +8,7 @@ use branchmesh_mesh::Mesh;
 use branchmesh_repo::{CatalogEntry, Origin, Trust};
 use branchmesh_store::Store;
 use branchmesh_wire::{IndexId, NodeId};
+use bytes::Bytes;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     happenings: mpsc::Sender<Happening>,
     held: RwLock<BTreeMap<IndexId, Arc<Held>>>,
     holders: RwLock<BTreeMap<IndexId, Vec<NodeId>>>,
+    /// Verified metadata for the neighbours: a copy, so that nobody waits for `trust`.
+    metadata: RwLock<BTreeMap<String, Bytes>>,
     fetcher: AtomicBool,
 }
 
@@ -70,6 +73,7 @@ impl Shared {
             happenings: parts.happenings,
             held: RwLock::default(),
             holders: RwLock::default(),
+            metadata: RwLock::default(),
             fetcher: AtomicBool::new(false),
         }
     }
@@ -109,6 +113,15 @@ impl Shared {
 
     pub fn let_go(&self, release: &IndexId) {
         self.held.write().unwrap_or_else(PoisonError::into_inner).remove(release);
+    }
+
+    /// A verified metadata file by its name.
+    pub fn metadata(&self, name: &str) -> Option<Bytes> {
+        self.metadata.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub fn set_metadata(&self, files: BTreeMap<String, Bytes>) {
+        *self.metadata.write().unwrap_or_else(PoisonError::into_inner) = files;
     }
 
     /// Connected members that said that they know a release's index.

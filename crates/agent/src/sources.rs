@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn sources_round_trip_and_a_damaged_record_is_no_record() {
-        let sources = [None, Some(Source::Wan), Some(Source::Wan), Some(Source::Lan), Some(Source::Trimmed), None];
+        let sources =
+            [None, Some(Source::Wan), Some(Source::Wan), Some(Source::Lan), Some(Source::Trimmed), None];
         assert_eq!(unpack(&pack(&sources), 6), sources);
         assert_eq!(unpack(&pack(&sources), 3), sources[..3]);
         assert_eq!(unpack(b"\xff\xff\xff", 2), [None, None]);

@@ -9,8 +9,9 @@ use crate::{
 };
 use branchmesh_exchange::{Failure, Outcome, TransferId};
 use branchmesh_image::{Location, VerifiedBlock};
+use branchmesh_mesh::RequestError;
 use branchmesh_repo::OriginError;
-use branchmesh_wire::{IndexId, NodeId};
+use branchmesh_wire::{IndexId, NodeId, Refusal};
 use futures::StreamExt;
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::mpsc;
@@ -137,6 +138,22 @@ async fn request_blocks(
         }
     }
     Outcome::Done
+}
+
+/// What a failed request means for what comes next.
+fn failure(error: &RequestError) -> Failure {
+    match error {
+        RequestError::Refused(Refusal::Busy) => Failure::Busy,
+        RequestError::Refused(Refusal::NotHere) => Failure::NotHere,
+        RequestError::Refused(Refusal::NotAllowed) => Failure::NotAllowed,
+        RequestError::Stalled => Failure::Stalled,
+        RequestError::NotConnected | RequestError::BrokenOff(_) => Failure::Unreachable,
+        RequestError::BadRequest => Failure::Local,
+        RequestError::Refused(Refusal::Malformed)
+        | RequestError::TooLong { .. }
+        | RequestError::WrongLength { .. }
+        | RequestError::Malformed(_) => Failure::Invalid,
+    }
 }
 
 /// Brings blocks from the WAN origins: from the first, and what it did not give from the next.

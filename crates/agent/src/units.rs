@@ -73,7 +73,8 @@ impl FromStr for Span {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let fail = || UnitError { text: text.into(), expected: r#"a span of time such as "60s", "5min" or "2h""# };
+        let fail =
+            || UnitError { text: text.into(), expected: r#"a span of time such as "60s", "5min" or "2h""# };
         let (number, unit) = split_number(text).ok_or_else(fail)?;
         let seconds = match unit {
             "ms" => 0.001,
@@ -149,7 +150,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_an_example() {
-        for text in ["", "fast", "20", "-1Mbit/s", "20bananas", "1e400Mbit/s", "0.0001bit/s", "99999999Gbit/s"] {
+        for text in
+            ["", "fast", "20", "-1Mbit/s", "20bananas", "1e400Mbit/s", "0.0001bit/s", "99999999Gbit/s"]
+        {
             assert!(text.parse::<Rate>().unwrap_err().to_string().contains("20Mbit/s"), "{text:?}");
         }
         assert!("60".parse::<Span>().is_err());

@@ -59,4 +59,3 @@ impl LocalAgent {
         answer.map_err(|error| Failure::failed("the agent's answer cannot be read", &error))
     }
 }
-

@@ -104,6 +104,11 @@ impl Blocks {
         self.bytes
     }
 
+    /// Where each block came from; nothing for those that are not here.
+    pub(crate) fn sources(&self) -> &[Option<Source>] {
+        &self.sources
+    }
+
     pub(crate) fn strip(&self) -> Strip {
         let mut strip = Strip::default();
         // With fewer blocks than cells, a cell without a block of its own shows the block that covers it.

@@ -213,7 +213,8 @@ impl Exchange {
             release.announcer.hurry();
         }
         self.announce(now);
-        let status = self.status(now);
+        self.gossip.send(now);
+        let status = self.status();
         self.actions.push_back(Action::Gossip(status));
         self.timer = None;
     }

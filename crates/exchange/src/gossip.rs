@@ -21,11 +21,15 @@ impl Gossip {
         self.last.map_or(Time::ZERO, |last| last + wait)
     }
 
-    /// A status goes out; returns its number.
-    pub(crate) fn send(&mut self, now: Time) -> u64 {
+    /// A status goes out, with the next number.
+    pub(crate) fn send(&mut self, now: Time) {
         self.last = Some(now);
         self.hurry = false;
         self.sequence += 1;
+    }
+
+    /// The number of the last status.
+    pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }
 }

@@ -61,7 +61,8 @@ impl Exchange {
         }
         self.site_changed = false;
         if self.gossip.due(&self.config.timing, self.members.count()) <= now {
-            let status = self.status(now);
+            self.gossip.send(now);
+            let status = self.status();
             self.actions.push_back(Action::Gossip(status));
         }
         self.settled_at = now;
@@ -395,8 +396,9 @@ impl Exchange {
         }
     }
 
-    /// This node's account of itself.
-    pub(crate) fn status(&mut self, now: Time) -> Status {
+    /// This node's account of itself, as it was or will be gossiped.
+    #[must_use]
+    pub fn status(&self) -> Status {
         let mut releases: Vec<&crate::release::Release> = self.releases.values().collect();
         releases.sort_by_key(|release| std::cmp::Reverse(release.serial));
         let releases = releases.into_iter().filter_map(|release| release.status()).collect();
@@ -408,7 +410,7 @@ impl Exchange {
             role: self.config.role,
             wan_policy: self.config.wan,
             incarnation: self.config.incarnation,
-            sequence: self.gossip.send(now),
+            sequence: self.gossip.sequence(),
             addresses: self.config.addresses.clone(),
             fetching: self.lease.claimed && self.config.wan != WanPolicy::Never && !self.leaving,
             metadata: self.metadata.version,

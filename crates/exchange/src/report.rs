@@ -10,7 +10,7 @@ use crate::{
     time::Time,
     transfers::From,
 };
-use branchmesh_wire::{BlockSet, IndexId, NodeId, Status, Strip, WanPolicy};
+use branchmesh_wire::{BlockSet, IndexId, NodeId, Source, Status, Strip, WanPolicy};
 use std::{fmt, time::Duration};
 
 /// A member of the site, for `status`.
@@ -165,6 +165,12 @@ impl Exchange {
         self.wan_bytes
     }
 
+    /// Requests and fetches that are under way.
+    #[must_use]
+    pub fn transfers_under_way(&self) -> usize {
+        self.transfers.all().count()
+    }
+
     /// The releases in exchange.
     pub fn releases(&self) -> impl Iterator<Item = IndexId> + '_ {
         self.releases.keys().copied()
@@ -174,6 +180,12 @@ impl Exchange {
     #[must_use]
     pub fn held(&self, release: &IndexId) -> Option<&BlockSet> {
         self.releases.get(release).map(|known| known.blocks.held())
+    }
+
+    /// Where each block of a release came from; nothing for those that are not here.
+    #[must_use]
+    pub fn sources(&self, release: &IndexId) -> Option<&[Option<Source>]> {
+        self.releases.get(release).map(|known| known.blocks.sources())
     }
 
     /// How a release does.

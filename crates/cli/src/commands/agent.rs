@@ -19,8 +19,9 @@ impl RunAgent {
         let file = self.config.as_deref().map(Layer::from_file).transpose();
         let file = file.map_err(|error| Failure::usage(&error))?.unwrap_or_default();
         let settings = self.settings.over(file).settle().map_err(|error| Failure::usage(&error))?;
-        let agent =
-            Agent::start(settings).await.map_err(|error| Failure::failed("the agent does not start", &error))?;
+        let agent = Agent::start(settings)
+            .await
+            .map_err(|error| Failure::failed("the agent does not start", &error))?;
         told_to_stop().await.map_err(|error| Failure::failed("no signals can be received", &error))?;
         agent.stop().await;
         Ok(())

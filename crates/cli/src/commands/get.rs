@@ -59,7 +59,8 @@ impl Get {
             println!("{}", folder.display());
             return Ok(());
         };
-        let copied = tokio::task::spawn_blocking(move || copy_files(&folder, &output).map(|bytes| (bytes, output)));
+        let copied =
+            tokio::task::spawn_blocking(move || copy_files(&folder, &output).map(|bytes| (bytes, output)));
         let (bytes, output) = copied
             .await
             .map_err(|error| Failure::failed("the files were not copied", &error))?

@@ -88,15 +88,22 @@ impl Publish {
             text::bytes(published.index_bytes)
         );
         if self.json {
-            println!("{}", json(&published)?);
+            println!(
+                "{}",
+                serde_json::json!({
+                    "image": published.image, "release": published.release, "id": published.root.id.to_string(),
+                    "files": published.files,
+                    "blocks": {"total": published.blocks, "new": published.new_blocks},
+                    "bytes": {
+                        "plain": published.plain_bytes, "holes": published.hole_bytes,
+                        "encoded": published.encoded_bytes, "new": published.new_bytes,
+                        "index": published.index_bytes,
+                    },
+                })
+            );
         }
         Ok(())
     }
-}
-
-fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
-    serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::failed("the result cannot be written as JSON", &error))
 }
 
 impl Promote {

@@ -1,8 +1,9 @@
 //! `branchmesh repo`: repositories.
 
 use crate::{failure::Failure, text};
+use branchmesh_repo::Origin;
 use clap::Subcommand;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Repositories.
 #[derive(Subcommand)]
@@ -19,9 +20,9 @@ pub enum Repo {
     List {
         /// The repository: a folder or a URL
         url: String,
-        /// The repository's first root of trust (root.json in the folder of the keys)
+        /// The repository's first root of trust; without it, the one that the repository offers is believed
         #[arg(long, value_name = "FILE")]
-        root: PathBuf,
+        root: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -42,14 +43,17 @@ impl Repo {
                 );
                 Ok(())
             }
-            Self::List { url, root, json } => list(&url, &root, json).await,
+            Self::List { url, root, json } => list(&url, root.as_deref(), json).await,
         }
     }
 }
 
-async fn list(url: &str, root: &std::path::Path, json: bool) -> Result<(), Failure> {
+async fn list(url: &str, root: Option<&Path>, json: bool) -> Result<(), Failure> {
     let fail = |error: &dyn std::error::Error| Failure::failed("the repository cannot be listed", error);
-    let catalog = branchmesh_repo::read_catalog(url, root).await.map_err(|error| fail(&error))?;
+    let root = root.map(std::fs::read).transpose().map_err(|error| fail(&error))?;
+    let origin = Origin::open(url).map_err(|error| fail(&error))?;
+    let catalog =
+        branchmesh_repo::read_catalog(&origin, root.as_deref()).await.map_err(|error| fail(&error))?;
     if json {
         let releases: Vec<_> = catalog
             .releases

@@ -49,7 +49,10 @@ fn describe(status: &StatusView) -> String {
     let (node, site) = (&status.node, &status.site);
     let mut line = |words: String| writeln!(text, "{words}").expect("writing to a string does not fail");
     let up = text::span(Duration::from_secs(node.uptime_seconds));
-    line(format!("{} is a {} of the site {}, version {}, up {up}", node.name, node.role, node.site, node.version));
+    line(format!(
+        "{} is a {} of the site {}, version {}, up {up}",
+        node.name, node.role, node.site, node.version
+    ));
     let fetching = site.nodes.iter().filter(|member| member.fetching).map(|member| member.name.as_str());
     let fetchers: Vec<&str> = fetching.collect();
     let amplification = site.amplification.map_or("-".into(), |ratio| format!("{ratio:.3}"));

@@ -58,7 +58,8 @@ impl Headquarters {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .map_err(|error| failed("the web server does not start", &error))?;
-        let address = listener.local_addr().map_err(|error| failed("the web server does not start", &error))?;
+        let address =
+            listener.local_addr().map_err(|error| failed("the web server does not start", &error))?;
         let through = Arc::clone(&line);
         let router = Router::new().fallback_service(ServeDir::new(repo)).layer(axum::middleware::from_fn(
             move |request: Request, next: Next| {

@@ -47,9 +47,13 @@ pub struct Demo {
 impl Demo {
     pub async fn run(self) -> Result<(), Failure> {
         let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
-        let folder = tempfile::Builder::new().prefix("branchmesh-demo-").tempdir_in(&parent).map_err(|error| {
-            Failure::failed(&format!("no folder can be made in {} (another: --dir)", parent.display()), &error)
-        })?;
+        let folder =
+            tempfile::Builder::new().prefix("branchmesh-demo-").tempdir_in(&parent).map_err(|error| {
+                Failure::failed(
+                    &format!("no folder can be made in {} (another: --dir)", parent.display()),
+                    &error,
+                )
+            })?;
         tokio::select! {
             result = self.play(folder.path()) => result,
             stopped = told_to_stop() => {
@@ -79,7 +83,10 @@ impl Demo {
             println!("{}", spread.table());
         }
         let checked = site.verify(IMAGE, "2", &sources.second).await?;
-        println!("{checked} files on {} clients compared with their sources: all files verified", self.clients);
+        println!(
+            "{checked} files on {} clients compared with their sources: all files verified",
+            self.clients
+        );
         if self.keep {
             eprintln!("\nstill running: http://{}/ (Ctrl-C ends it)", site.first_page());
             std::future::pending::<()>().await;
@@ -91,7 +98,11 @@ impl Demo {
     async fn sources(&self, folder: &std::path::Path) -> Result<sample::Sources, Failure> {
         let (images, folder, size) = (self.images.clone(), folder.join("sources"), self.size << 20);
         let made = tokio::task::spawn_blocking(move || {
-            if images.is_empty() { sample::of_this_machine(&folder, size) } else { sample::of_files(&folder, &images) }
+            if images.is_empty() {
+                sample::of_this_machine(&folder, size)
+            } else {
+                sample::of_files(&folder, &images)
+            }
         });
         let sources = made.await.map_err(|error| Failure::failed("no image could be made", &error))?;
         let sources = sources.map_err(|error| Failure::failed("no image could be made", &error))?;

@@ -97,7 +97,10 @@ fn write_state<'a>(
     }
     let image = image.into_inner().map_err(io::IntoInnerError::into_error)?;
     image.set_len(offset + offset / FREE_SHARE)?;
-    std::fs::write(&settings, format!("name = \"demo\"\nstate = {state}\nmemory = \"2GB\"\ndisk = \"disk.img\"\n"))?;
+    std::fs::write(
+        &settings,
+        format!("name = \"demo\"\nstate = {state}\nmemory = \"2GB\"\ndisk = \"disk.img\"\n"),
+    )?;
     Ok(vec![disk, settings])
 }
 
@@ -121,6 +124,7 @@ pub fn of_files(folder: &Path, files: &[PathBuf]) -> io::Result<Sources> {
         file.write_all(&update)?;
     }
     let second = std::iter::once(changed).chain(files[1..].iter().cloned()).collect();
-    let description = format!("{} files, {} of the first are changed in the second release", files.len(), OVERWRITTEN.0);
+    let description =
+        format!("{} files, {} of the first are changed in the second release", files.len(), OVERWRITTEN.0);
     Ok(Sources { first: files.to_vec(), second, description })
 }

@@ -83,8 +83,10 @@ impl Spread {
             ]
         };
         let rows: Vec<Vec<String>> = self.clients.iter().map(row).collect();
-        let table =
-            text::table(&[self.title.as_str(), "from WAN ", "from LAN ", "trimmed ", "complete after "], &rows);
+        let table = text::table(
+            &[self.title.as_str(), "from WAN ", "from LAN ", "trimmed ", "complete after "],
+            &rows,
+        );
         let ratio = self.wan_bytes as f64 / self.unique_bytes.max(1) as f64;
         format!(
             "{table}amplification {ratio:.3}: {} crossed the line for {} that the site lacked; site lag {}\n",

@@ -1,0 +1,253 @@
+//! Builds what `status` shows from the exchange, the releases, and what the site says of itself.
+
+use crate::{
+    releases::{Phase, Release},
+    run::{Loop, problem},
+    status::{
+        BlocksView, BytesView, MemberReleaseView, MemberView, NodeView, PeerView, ReleaseView, SiteView,
+        StatusView, amplification, strip_text,
+    },
+};
+use branchmesh_exchange::{Exchange, MemberReport, ReleaseReport, Time};
+use branchmesh_wire::{IndexId, NodeId, ReleaseStatus, Role, Status};
+use std::collections::BTreeMap;
+
+/// Weight of the newest second in a rate: about ten seconds count.
+const RATE_WEIGHT: f64 = 0.2;
+
+/// Rates at which blocks arrive, smoothed; sampled by the loop's housekeeping.
+#[derive(Default)]
+pub(crate) struct Rates {
+    last: Option<(Time, BTreeMap<IndexId, Arrived>)>,
+    releases: BTreeMap<IndexId, f64>,
+    wan: f64,
+    lan: f64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Arrived {
+    wan: u64,
+    lan: u64,
+}
+
+impl Rates {
+    pub fn sample(&mut self, exchange: &Exchange, now: Time) {
+        let arrived = |release: IndexId| {
+            let bytes = exchange.release(now, &release)?.bytes;
+            Some((release, Arrived { wan: bytes.wan, lan: bytes.lan }))
+        };
+        let new: BTreeMap<IndexId, Arrived> = exchange.releases().filter_map(arrived).collect();
+        let Some((then, old)) = self.last.replace((now, new.clone())) else { return };
+        let seconds = now.since(then).as_secs_f64();
+        if seconds <= 0.0 {
+            return;
+        }
+        let (mut wan, mut lan) = (0, 0);
+        self.releases.retain(|release, _| new.contains_key(release));
+        for (release, now) in new {
+            let before = old.get(&release).copied().unwrap_or(now);
+            let gained = (now.wan.saturating_sub(before.wan), now.lan.saturating_sub(before.lan));
+            (wan, lan) = (wan + gained.0, lan + gained.1);
+            let rate = self.releases.entry(release).or_default();
+            smooth(rate, (gained.0 + gained.1) as f64 / seconds);
+        }
+        smooth(&mut self.wan, wan as f64 / seconds);
+        smooth(&mut self.lan, lan as f64 / seconds);
+    }
+}
+
+fn smooth(rate: &mut f64, sample: f64) {
+    *rate += (sample - *rate) * RATE_WEIGHT;
+    // Below a byte in ten seconds, nothing arrives.
+    if *rate < 0.1 {
+        *rate = 0.0;
+    }
+}
+
+/// Connected members by the releases whose index they have.
+pub(crate) fn holders(exchange: &Exchange, now: Time) -> BTreeMap<IndexId, Vec<NodeId>> {
+    let mut holders: BTreeMap<IndexId, Vec<NodeId>> = BTreeMap::new();
+    for member in exchange.members(now).into_iter().filter(|member| member.connected) {
+        let releases = member.status.into_iter().flat_map(|status| status.releases);
+        for release in releases {
+            holders.entry(release.release).or_default().push(member.node);
+        }
+    }
+    holders
+}
+
+/// The whole status.
+pub(crate) fn status(agent: &Loop) -> StatusView {
+    let now = agent.now();
+    let members = agent.exchange.members(now);
+    StatusView {
+        node: node_view(agent, now),
+        site: site_view(agent, &members),
+        releases: agent.releases.iter().map(|(id, release)| release_view(agent, now, id, release)).collect(),
+        peers: members.iter().map(peer_view).collect(),
+    }
+}
+
+fn node_view(agent: &Loop, now: Time) -> NodeView {
+    let identity = agent.shared.mesh.identity();
+    let mut problems = agent.problems.all();
+    if agent.releases.expired() {
+        problems.push(
+            "the signed metadata has expired: nothing new is begun until the repository's is renewed".into(),
+        );
+    }
+    NodeView {
+        name: identity.name.clone(),
+        peer_id: identity.peer_id.clone(),
+        site: identity.site.clone(),
+        role: role(agent.shared.settings.role),
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime_seconds: now.since_start().as_secs(),
+        problems,
+    }
+}
+
+fn site_view(agent: &Loop, members: &[MemberReport]) -> SiteView {
+    let mine = own_status(agent);
+    let statuses: Vec<Status> = std::iter::once(&mine)
+        .chain(members.iter().filter_map(|member| member.status.as_ref()))
+        .cloned()
+        .collect();
+    let (wan_bytes, unique_bytes, ratio) = amplification(&statuses);
+    let me = MemberView { is_self: true, ..member_view(agent, &mine, false) };
+    let others = members
+        .iter()
+        .filter_map(|member| Some(member_view(agent, member.status.as_ref()?, member.connected)));
+    let nodes: Vec<MemberView> = std::iter::once(me).chain(others).collect();
+    SiteView {
+        members: members.len() + 1,
+        fetchers: nodes.iter().filter(|node| node.fetching).map(|node| node.peer_id.clone()).collect(),
+        amplification: ratio,
+        wan_bytes,
+        unique_bytes,
+        wan_rate: agent.rates.wan as u64,
+        lan_rate: agent.rates.lan as u64,
+        nodes,
+    }
+}
+
+/// What this node would gossip now.
+fn own_status(agent: &Loop) -> Status {
+    Status { wan_bytes: agent.wan_bytes(), ..agent.exchange.status() }
+}
+
+fn member_view(agent: &Loop, status: &Status, connected: bool) -> MemberView {
+    MemberView {
+        name: status.name.clone(),
+        peer_id: status.peer_id.clone(),
+        role: role(status.role),
+        is_self: false,
+        fetching: status.fetching,
+        connected,
+        address: status.addresses.first().map(ToString::to_string).unwrap_or_default(),
+        wan_bytes: status.wan_bytes,
+        releases: status.releases.iter().map(|release| member_release_view(agent, release)).collect(),
+    }
+}
+
+fn member_release_view(agent: &Loop, status: &ReleaseStatus) -> MemberReleaseView {
+    let (image, release) = agent.releases.name(&status.release);
+    let came = status.bytes_wan.saturating_add(status.bytes_lan);
+    MemberReleaseView {
+        image,
+        release,
+        complete: status.complete,
+        bytes: BytesView {
+            total: status.bytes_total,
+            have: status.bytes_have,
+            wan: status.bytes_wan,
+            lan: status.bytes_lan,
+            trimmed: status.bytes_have.saturating_sub(came),
+        },
+        strip: strip_text(&status.strip),
+    }
+}
+
+fn peer_view(member: &MemberReport) -> PeerView {
+    let status = member.status.as_ref();
+    let address = status.and_then(|status| status.addresses.first()).map(ToString::to_string);
+    PeerView {
+        name: member.name.clone(),
+        peer_id: status.map(|status| status.peer_id.clone()).unwrap_or_default(),
+        address: address.unwrap_or_default(),
+        state: if member.connected { "connected" } else { "known" }.into(),
+    }
+}
+
+fn release_view(agent: &Loop, now: Time, id: &IndexId, release: &Release) -> ReleaseView {
+    let report = agent.exchange.release(now, id);
+    let (state, reason) = state(agent, release, report.as_ref());
+    let rate = agent.rates.releases.get(id).copied().unwrap_or_default() as u64;
+    let (blocks, bytes) = match &report {
+        Some(report) => (
+            BlocksView { total: report.blocks_total.into(), have: report.blocks_have.into() },
+            BytesView {
+                total: report.bytes_total,
+                have: report.bytes.total(),
+                wan: report.bytes.wan,
+                lan: report.bytes.lan,
+                trimmed: report.bytes.trimmed,
+            },
+        ),
+        None => (
+            BlocksView { total: release.entry.blocks.into(), have: 0 },
+            BytesView { total: release.entry.encoded_bytes, ..BytesView::default() },
+        ),
+    };
+    let left = bytes.total.saturating_sub(bytes.have);
+    let path = match &release.phase {
+        Phase::Complete(path) | Phase::Active(path) => Some(path.display().to_string()),
+        Phase::Announced | Phase::Indexing | Phase::Exchanging | Phase::Assembling | Phase::Failed(_) => None,
+    };
+    ReleaseView {
+        image: release.entry.image.clone(),
+        release: release.entry.release.clone(),
+        state: state.into(),
+        reason,
+        blocks,
+        bytes,
+        rate,
+        eta_seconds: (left > 0 && rate > 0).then(|| left / rate),
+        path,
+    }
+}
+
+/// The state in the words of the interface, and the reason for it.
+fn state(agent: &Loop, release: &Release, report: Option<&ReleaseReport>) -> (&'static str, Option<String>) {
+    let problem = |kind| agent.problems.get(kind).map(str::to_owned);
+    match &release.phase {
+        Phase::Announced => ("announced", Some("fetched when asked for: branchmesh get".into())),
+        Phase::Indexing => {
+            let reason = problem(problem::ORIGIN).unwrap_or_else(|| "its index is on its way".into());
+            ("waiting", Some(reason))
+        }
+        Phase::Exchanging => {
+            let Some(waiting) = report.and_then(|report| report.waiting.as_ref()) else {
+                return ("fetching", None);
+            };
+            let mut reason = waiting.to_string();
+            // What went wrong in words of its own, where something did.
+            for cause in [problem(problem::DISK), problem(problem::ORIGIN)].into_iter().flatten() {
+                reason = format!("{reason} ({cause})");
+            }
+            ("waiting", Some(reason))
+        }
+        Phase::Assembling => ("assembling", None),
+        Phase::Complete(_) => ("complete", None),
+        Phase::Active(_) => ("active", None),
+        Phase::Failed(reason) => ("failed", Some(reason.clone())),
+    }
+}
+
+fn role(role: Role) -> String {
+    match role {
+        Role::Seed => "seed",
+        Role::Client => "client",
+    }
+    .into()
+}
