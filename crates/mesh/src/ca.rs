@@ -10,7 +10,7 @@ use crate::{
 pub use branchmesh_wire::Role;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SanType,
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -89,11 +89,13 @@ pub fn init(dir: &Path) -> Result<(), CaError> {
     let mut params = CertificateParams::default();
     let validity = from_now(CA_VALID_DAYS);
     (params.not_before, params.not_after) = (validity.start.into(), validity.end.into());
-    params.distinguished_name = common_name("branchmesh CA");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     // P-256, because smart cards and other PKI tools that may take over this key know it.
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    // Each CA has a name of its own: TLS looks for the issuer by name, and says so if it is unknown.
+    let fingerprint = blake3::hash(&key.subject_public_key_info()).to_hex();
+    params.distinguished_name = common_name(&format!("branchmesh CA {}", &fingerprint[..8]));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key)?;
 
     create_dir(dir)?;

@@ -31,10 +31,15 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 
 /// A control connection may be seen this much before the link that it belongs to.
 const CONTROL_AHEAD: Duration = Duration::from_millis(500);
+/// How long a stopping program waits for its goodbye to arrive.
+const GOODBYE_PATIENCE: Duration = Duration::from_millis(500);
 /// TLS alert of RFC 8446 for a client without a certificate.
 const ALERT_CERTIFICATE_REQUIRED: u8 = 116;
 
@@ -154,6 +159,13 @@ impl Carrier {
         }
     }
 
+    /// Says goodbye to all neighbours.
+    pub(crate) async fn close(&self) {
+        self.endpoint.close(Goodbye::Stopping.code(), &[]);
+        // Waits until they have heard it, or have had the time to.
+        let _ = timeout(GOODBYE_PATIENCE, self.endpoint.wait_idle()).await;
+    }
+
     async fn try_dial(self: &Arc<Self>, address: SocketAddr) -> io::Result<Outcome> {
         let (client, verdict) = self.tls.client(ALPN_DATA).map_err(io::Error::other)?;
         let client = QuicClientConfig::try_from(client).map_err(io::Error::other)?;
@@ -210,7 +222,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 fn transport_config() -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_MAX);
-    let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("four seconds are a valid idle time-out");
+    let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("some seconds are a valid idle time-out");
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_PER_PEER_MAX))

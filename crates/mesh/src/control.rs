@@ -204,6 +204,8 @@ impl Control {
             }
         };
         let _ = tokio::time::timeout(FAREWELL, flush).await;
+        // Before the swarm's connections end, or neighbours would take this for a death.
+        carrier.close().await;
     }
 
     fn on_command(&mut self, command: &Command) {

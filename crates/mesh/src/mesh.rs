@@ -30,8 +30,8 @@ use tokio::{
 
 /// How long `start` waits for the first concrete address.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
-/// How long `shutdown` waits for the planes to say goodbye.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long `shutdown` waits for the control plane to say goodbye for both.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
 /// Ports tried when any will do: the one that UDP gets may be taken for TCP.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -199,8 +199,7 @@ impl Mesh {
         {
             control.abort();
         }
-        self.carrier.endpoint().close(Goodbye::Stopping.code(), &[]);
-        let _ = timeout(SHUTDOWN_PATIENCE, self.carrier.endpoint().wait_idle()).await;
+        self.carrier.close().await;
     }
 
     fn connection(&self, node: NodeId) -> Result<Connection, RequestError> {

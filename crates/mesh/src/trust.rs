@@ -246,7 +246,8 @@ pub(crate) fn alert_words(alert: u8) -> String {
         42 | 43 | 46 => "it cannot use our certificate".into(),
         44 => "our certificate is revoked".into(),
         45 => "our certificate has expired, by its clock".into(),
-        48 => "our certificate is not from its CA".into(),
+        // 51: its CA has the name of ours, but another key.
+        48 | 51 => "our certificate is not from its CA".into(),
         116 => "it wants a certificate".into(),
         other => format!("TLS alert {other}"),
     }
