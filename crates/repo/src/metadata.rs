@@ -265,3 +265,73 @@ fn in_days(days: i64) -> Timestamp {
     // Whole seconds: TUF's dates have no fractions. Only a clock near the year 9999 exceeds the range.
     Timestamp::from_second(expiry).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Trust, init, renew};
+    use std::{fs, path::Path};
+
+    /// Puts a second root of trust beside the first: signed by the root keys of both, naming only the new keys.
+    async fn rotate(place: &Place, old: &Keys, new: &Keys) {
+        new.create().unwrap();
+        new.write_root_json(&old.read_root_json().unwrap()).unwrap();
+        let holder_of = |root: &Root| KeyHolder::Root(root.clone());
+        let signer =
+            |keys: &Keys| -> [Box<dyn KeySource>; 1] { [Box::new(keys.signing(RoleType::Root).unwrap())] };
+        let first: tough::schema::Signed<Root> =
+            serde_json::from_slice(&old.read_root_json().unwrap()).unwrap();
+        let second = Root { version: NonZeroU64::new(2).unwrap(), ..new_root(new).unwrap() };
+        let by_old = sign(second.clone(), &holder_of(&first.signed), &signer(old)).await.unwrap();
+        let by_new = sign(second.clone(), &holder_of(&second), &signer(new)).await.unwrap();
+        let by_both = by_new.add_old_signatures(by_old.signed().signatures.clone()).unwrap();
+        let mut metadata = Metadata::load(place, old).await.unwrap();
+        metadata.signers = signers_for(&second, new).unwrap();
+        metadata.root = second;
+        put(place, "2.root.json", &by_both).await.unwrap();
+        metadata.write(place).await.unwrap();
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to.join("metadata")).unwrap();
+        for file in fs::read_dir(from.join("metadata")).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), to.join("metadata").join(file.file_name())).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_follows_new_keys_and_keeps_its_guard_against_rollback() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let repo = path("repo");
+        let repo = repo.to_str().unwrap();
+        init(repo, &path("keys")).await.unwrap();
+        let place = Place::open(repo).unwrap();
+        let (old, new) = (Keys::at(&path("keys")), Keys::at(&path("new-keys")));
+        let root = old.read_root_json().unwrap();
+        let mut node = Trust::open(&root, &path("node")).unwrap();
+        node.refresh(place.origin()).await.unwrap();
+        copy(&path("repo"), &path("before"));
+
+        rotate(&place, &old, &new).await;
+        assert_eq!(node.refresh(place.origin()).await.unwrap().version, 2);
+        assert!(node.file("2.root.json").is_some(), "neighbours with the first root need the second");
+        let stale = renew(repo, &path("keys")).await;
+        assert!(stale.is_err(), "the old keys still sign");
+        copy(&path("repo"), &path("rotated"));
+        renew(repo, &path("new-keys")).await.unwrap();
+        assert_eq!(node.refresh(place.origin()).await.unwrap().version, 3);
+
+        let restarted = Trust::open(&root, &path("node")).unwrap();
+        for mut node in [node, restarted] {
+            let before = Place::open(path("before").to_str().unwrap()).unwrap();
+            let refused = node.refresh(before.origin()).await;
+            assert!(matches!(refused, Err(TrustError::BadSignature { .. })), "{refused:?}");
+            let rotated = Place::open(path("rotated").to_str().unwrap()).unwrap();
+            let refused = node.refresh(rotated.origin()).await;
+            assert!(matches!(refused, Err(TrustError::Rollback { .. })), "{refused:?}");
+            assert!(node.file("2.root.json").is_some());
+            assert_eq!(node.catalog().unwrap().version, 3);
+        }
+    }
+}

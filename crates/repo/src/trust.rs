@@ -59,6 +59,10 @@ impl Trust {
     /// Verifies once more what was kept, without a network. What has expired meanwhile is still a catalog, and
     /// says so. `None` if nothing usable was kept.
     pub async fn load_local(&mut self) -> Result<Option<Arc<Catalog>>, TrustError> {
+        self.load_local_at(Timestamp::now()).await
+    }
+
+    async fn load_local_at(&mut self, now: Timestamp) -> Result<Option<Arc<Catalog>>, TrustError> {
         self.is_loaded = true;
         let Some(kept) = self.read_kept()? else { return Ok(None) };
         let nothing = Files::new();
@@ -73,7 +77,7 @@ impl Trust {
                 return Ok(None);
             }
         };
-        let catalog = Arc::new(verified.catalog(Timestamp::now())?);
+        let catalog = Arc::new(verified.catalog(now)?);
         self.believe(&verified, catalog.clone());
         Ok(Some(catalog))
     }
@@ -90,7 +94,7 @@ impl Trust {
         now: Timestamp,
     ) -> Result<Arc<Catalog>, TrustError> {
         if !self.is_loaded {
-            self.load_local().await?;
+            self.load_local_at(now).await?;
         }
         let scratch = self.scratch(&self.accepted)?;
         let basis = Basis { root: &self.root, accepted: &self.accepted, scratch: &scratch };
@@ -264,5 +268,38 @@ struct Kept<'a>(&'a Files);
 impl MetadataSource for Kept<'_> {
     async fn metadata(&self, name: &str, max: usize) -> Result<Option<Bytes>, SourceError> {
         Ok(self.0.get(name).filter(|bytes| bytes.len() <= max).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{init, origin::Origin};
+    use jiff::SignedDuration;
+
+    #[tokio::test]
+    async fn expired_metadata_begins_nothing_and_what_was_accepted_before_stays_usable() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repo, keys, node) = (dir.path().join("repo"), dir.path().join("keys"), dir.path().join("node"));
+        init(repo.to_str().unwrap(), &keys).await.unwrap();
+        let root = fs::read(keys.join("root.json")).unwrap();
+        let origin = Origin::open(repo.to_str().unwrap()).unwrap();
+        let in_time = Timestamp::now() + SignedDuration::from_hours(29 * 24);
+        let too_late = Timestamp::now() + SignedDuration::from_hours(31 * 24);
+
+        let mut trust = Trust::open(&root, &node).unwrap();
+        let refused = trust.refresh_at(&origin, too_late).await;
+        assert!(
+            matches!(&refused, Err(TrustError::Expired { role, .. }) if role == "timestamp"),
+            "{refused:?}"
+        );
+        assert!(trust.catalog().is_none() && trust.file(TIMESTAMP).is_none());
+        assert!(!trust.refresh_at(&origin, in_time).await.unwrap().expired);
+        assert!(trust.refresh_at(&origin, too_late).await.is_err());
+        assert!(trust.catalog().is_some());
+
+        let mut restarted = Trust::open(&root, &node).unwrap();
+        assert!(restarted.load_local_at(too_late).await.unwrap().unwrap().expired);
+        assert!(!restarted.load_local_at(in_time).await.unwrap().unwrap().expired);
     }
 }
