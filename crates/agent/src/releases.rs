@@ -114,7 +114,7 @@ impl Loop {
         match result {
             Ok(catalog) => {
                 self.problems.clear(problem::METADATA);
-                self.on_catalog(catalog);
+                self.on_catalog(&catalog);
             }
             Err(words) => {
                 warn!(error = words, "no new metadata");
@@ -125,9 +125,9 @@ impl Loop {
     }
 
     /// Begins what the catalog offers and the subscriptions ask for.
-    pub(crate) fn on_catalog(&mut self, catalog: Arc<Catalog>) {
+    pub(crate) fn on_catalog(&mut self, catalog: &Arc<Catalog>) {
         self.exchange.set_metadata_version(self.now(), catalog.version);
-        if self.releases.catalog.as_ref() == Some(&catalog) {
+        if self.releases.catalog.as_ref() == Some(catalog) {
             return;
         }
         info!(version = catalog.version, releases = catalog.releases.len(), "the catalog is new");
@@ -137,8 +137,8 @@ impl Loop {
         });
         let recorded =
             |entry: &CatalogEntry| records.iter().find(|record| record.root == entry.root).cloned();
-        let desired = self.desired(&catalog);
-        self.releases.catalog = Some(Arc::clone(&catalog));
+        let desired = self.desired(catalog);
+        self.releases.catalog = Some(Arc::clone(catalog));
         for entry in &catalog.releases {
             let wanted = desired.contains(&entry.id());
             let record = recorded(entry);
@@ -155,7 +155,26 @@ impl Loop {
         self.activate_desired();
     }
 
+    /// What is to be here: what the subscriptions mean, and what was asked for.
     fn desired(&self, catalog: &Catalog) -> BTreeSet<IndexId> {
+        let subscribed = self.subscribed(catalog).into_iter().map(CatalogEntry::id);
+        subscribed.chain(self.releases.asked.iter().copied()).collect()
+    }
+
+    /// What is to be the current release: what the subscriptions mean; of other images, what was asked for.
+    fn to_activate(&self, catalog: &Catalog) -> Vec<IndexId> {
+        let subscribed = self.subscribed(catalog);
+        let images: BTreeSet<&str> = subscribed.iter().map(|entry| entry.image.as_str()).collect();
+        let asked = catalog.releases.iter().filter(|entry| {
+            self.releases.asked.contains(&entry.id()) && !images.contains(entry.image.as_str())
+        });
+        // In order of publication: the newest of several is the current one in the end.
+        let newest: BTreeMap<&str, &CatalogEntry> =
+            asked.map(|entry| (entry.image.as_str(), entry)).collect();
+        subscribed.into_iter().chain(newest.into_values()).map(CatalogEntry::id).collect()
+    }
+
+    fn subscribed<'a>(&self, catalog: &'a Catalog) -> Vec<&'a CatalogEntry> {
         let subscriptions = &self.shared.settings.subscribe;
         let named = subscriptions.iter().flat_map(|subscription| {
             catalog.matching(subscription).into_iter().filter(|entry| {
@@ -163,7 +182,7 @@ impl Loop {
                 *subscription != Subscription::All || self.is_allowed(entry)
             })
         });
-        named.map(CatalogEntry::id).chain(self.releases.asked.iter().copied()).collect()
+        named.collect()
     }
 
     fn is_allowed(&self, entry: &CatalogEntry) -> bool {
@@ -285,7 +304,7 @@ impl Loop {
     /// Makes the complete releases that the subscriptions mean the current ones.
     fn activate_desired(&mut self) {
         let Some(catalog) = self.releases.catalog.clone() else { return };
-        for id in self.desired(&catalog) {
+        for id in self.to_activate(&catalog) {
             let Some(release) = self.releases.all.get_mut(&id) else { continue };
             let Phase::Complete(path) = &release.phase else { continue };
             let (image, path) = (release.entry.image.clone(), path.clone());
@@ -330,7 +349,11 @@ impl Loop {
     fn retire(&mut self, id: IndexId) -> bool {
         let now = self.now();
         let Some(release) = self.releases.all.get(&id) else { return false };
-        if release.wanted || matches!(release.phase, Phase::Active(_)) {
+        let in_use = match release.phase {
+            Phase::Active(_) | Phase::Indexing | Phase::Assembling | Phase::Announced => true,
+            Phase::Exchanging | Phase::Complete(_) | Phase::Failed(_) => release.wanted,
+        };
+        if in_use {
             return false;
         }
         if let Err(error) = self.shared.store.retire(&release.entry.image, &release.entry.release) {

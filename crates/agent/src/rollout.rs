@@ -114,7 +114,7 @@ impl PartSource for SiteParts {
         }
         let mut pause = PART_RETRY.0;
         loop {
-            if let Some(part) = self.from_somebody(release, blob).await {
+            if let Some(part) = self.ask_for_part(release, blob).await {
                 self.keep(part.clone()).await;
                 return Ok(part);
             }
@@ -125,7 +125,7 @@ impl PartSource for SiteParts {
 }
 
 impl SiteParts {
-    async fn from_somebody(&self, release: IndexId, blob: &BlobRef) -> Option<VerifiedBlock> {
+    async fn ask_for_part(&self, release: IndexId, blob: &BlobRef) -> Option<VerifiedBlock> {
         for origin in self.shared.origins.iter().filter(|origin| origin.is_local()) {
             match origin.part(release, blob).await {
                 Ok(part) => return Some(part),

@@ -160,7 +160,7 @@ impl Loop {
         self.shared.set_metadata(trust.files().clone());
         drop(trust);
         match kept {
-            Ok(Some(catalog)) => self.on_catalog(catalog),
+            Ok(Some(catalog)) => self.on_catalog(&catalog),
             Ok(None) => {}
             Err(error) => {
                 warn!(error = crate::in_words(&error), "the metadata of an earlier run cannot be used");

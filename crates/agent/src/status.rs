@@ -233,9 +233,10 @@ mod tests {
         assert_eq!(amplification(&site).2, Some(1.5));
         // Half of the release was on a member before: what crossed beyond the other half crossed twice.
         let site = [member(500, 1000, 500, 500), member(100, 1000, 100, 400)];
+        assert_eq!(amplification(&site), (600, 500, Some(1.2)));
+        // Two fetchers that shared the work.
+        let site = [member(500, 500, 500, 0), member(100, 1000, 100, 900)];
         assert_eq!(amplification(&site), (600, 600, Some(1.0)));
-        let site = [member(500, 1000, 500, 0), member(100, 1000, 100, 900)];
-        assert_eq!(amplification(&site).2, Some(1.2));
     }
 
     #[test]

@@ -21,9 +21,8 @@ enum Format {
 }
 
 impl Logging {
-    /// Starts logging. Where something else is drawn on the terminal, only errors are logged unless asked for more.
-    pub fn start(&self, draws: bool) {
-        let default = if draws { "off" } else { "info,libp2p=warn,quinn=warn,hyper=warn,tough=warn" };
+    /// Starts logging; `default` is the filter unless the user asked for another.
+    pub fn start(&self, default: &str) {
         let wanted = self.log.as_deref().unwrap_or(default);
         let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
             eprintln!("warning: --log {wanted:?} is not a filter ({error}); logging at the level info");

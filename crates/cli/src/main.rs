@@ -46,9 +46,25 @@ enum Command {
     Get(commands::get::Get),
 }
 
+impl Command {
+    /// A daemon tells what it does; a command speaks for itself; the demo draws on the terminal.
+    fn default_log(&self) -> &'static str {
+        match self {
+            Self::Agent(_) => "info,libp2p=warn,quinn=warn,hyper=warn,tough=warn",
+            Self::Demo(_) => "off",
+            Self::Repo(_)
+            | Self::Publish(_)
+            | Self::Promote(_)
+            | Self::Ca(_)
+            | Self::Status(_)
+            | Self::Get(_) => "warn",
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    cli.logging.start(matches!(cli.command, Command::Demo(_)));
+    cli.logging.start(cli.command.default_log());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::failed("the program cannot start its threads", &error).report(),

@@ -39,6 +39,12 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{} %", part * 100 / whole)
 }
 
+/// A number of things: `1 file`, `2 files`.
+pub fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// Rows with aligned columns, two spaces apart. Columns whose heading ends in a space are aligned to the right.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
@@ -79,6 +85,8 @@ mod tests {
         assert_eq!(bytes(1000), "1.0 KiB");
         assert_eq!(bytes(671_088_640), "640 MiB");
         assert_eq!(bytes(u64::MAX), "16777216 TiB");
+        assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(count(0, "file"), "0 files");
         assert_eq!(percent(999, 1000), "99 %");
         assert_eq!(percent(0, 0), "100 %");
         assert_eq!(span(Duration::from_secs(185)), "3 min 5 s");

@@ -401,7 +401,7 @@ impl Exchange {
     pub fn status(&self) -> Status {
         let mut releases: Vec<&crate::release::Release> = self.releases.values().collect();
         releases.sort_by_key(|release| std::cmp::Reverse(release.serial));
-        let releases = releases.into_iter().filter_map(|release| release.status()).collect();
+        let releases = releases.into_iter().filter_map(crate::release::Release::status).collect();
         Status {
             version: WIRE_VERSION,
             node: self.config.node,

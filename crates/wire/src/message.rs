@@ -158,7 +158,7 @@ impl Hello {
     /// The greeting of this program.
     #[must_use]
     pub fn new(program: &str) -> Self {
-        Self { version: WIRE_VERSION, program: program.chars().take(NAME_MAX / 4).collect() }
+        Self { version: WIRE_VERSION, program: program[..program.floor_char_boundary(NAME_MAX)].into() }
     }
 }
 

@@ -111,7 +111,7 @@ impl Status {
         self.releases.truncate(STATUS_RELEASES_MAX);
         self.addresses.truncate(STATUS_ADDRESSES_MAX);
         for text in [&mut self.name, &mut self.peer_id] {
-            *text = text.chars().take(NAME_MAX / 4).collect();
+            text.truncate(text.floor_char_boundary(NAME_MAX));
         }
         self
     }
@@ -146,7 +146,25 @@ mod tests {
     }
 
     #[test]
+    fn names_are_cut_at_their_limit_and_not_before() {
+        let peer_id = "12D3KooWJVBxeWXDgGabxr1DfjBvRHMzBuweuwtC3oL6f3w3vVmc";
+        let said = Status { name: format!("x{}", "é".repeat(500)), peer_id: peer_id.into(), ..fullest() };
+        let bounded = said.bounded();
+        assert_eq!(bounded.peer_id, peer_id);
+        assert_eq!(bounded.name.len(), NAME_MAX - 1);
+    }
+
+    #[test]
     fn the_fullest_status_is_within_its_limit() {
+        let status = fullest();
+        assert!(!status.is_acceptable());
+        let bounded = status.bounded();
+        assert!(bounded.is_acceptable());
+        assert!(bounded.to_bytes().len() <= Status::MAX, "{} bytes", bounded.to_bytes().len());
+        assert_eq!(Status::from_bytes(&bounded.to_bytes()).unwrap(), bounded);
+    }
+
+    fn fullest() -> Status {
         let release = ReleaseStatus {
             release: IndexId::of(b"release"),
             bytes_total: u64::MAX,
@@ -156,7 +174,7 @@ mod tests {
             complete: true,
             strip: Strip::default(),
         };
-        let status = Status {
+        Status {
             version: WIRE_VERSION,
             node: NodeId([255; 32]),
             name: "é".repeat(500),
@@ -171,11 +189,6 @@ mod tests {
             wan_bytes: u64::MAX,
             releases: vec![release; 100],
             leaving: false,
-        };
-        assert!(!status.is_acceptable());
-        let bounded = status.bounded();
-        assert!(bounded.is_acceptable());
-        assert!(bounded.to_bytes().len() <= Status::MAX, "{} bytes", bounded.to_bytes().len());
-        assert_eq!(Status::from_bytes(&bounded.to_bytes()).unwrap(), bounded);
+        }
     }
 }

@@ -420,7 +420,7 @@ const isAway = (node) => !node.self && !node.connected;
 function tagsOf(node) {
   if (node.gone) return `gone since ${clock(new Date(node.gone))}`;
   const tags = [];
-  if (node.fetching) tags.push('fetches');
+  if (node.fetching) tags.push('fetcher');
   if (node.role === 'seed') tags.push('seed');
   if (node.self) tags.push('this node');
   if (isAway(node)) tags.push('no link');

@@ -72,10 +72,10 @@ impl Publish {
         bar.0.finish_and_clear();
         let published = published.map_err(|error| Failure::failed("nothing was published", &error))?;
         eprintln!(
-            "published {}@{}: {} files, {}, of these {} holes, in {}",
+            "published {}@{}: {}, {}, of these {} holes, in {}",
             published.image,
             published.release,
-            published.files,
+            text::count(published.files as u64, "file"),
             text::bytes(published.plain_bytes),
             text::bytes(published.hole_bytes),
             text::span(begun.elapsed())

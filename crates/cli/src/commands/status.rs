@@ -57,8 +57,8 @@ fn describe(status: &StatusView) -> String {
     let fetchers: Vec<&str> = fetching.collect();
     let amplification = site.amplification.map_or("-".into(), |ratio| format!("{ratio:.3}"));
     line(format!(
-        "{} members; over the WAN: {}; amplification {amplification}; fetcher: {}",
-        site.members,
+        "{}; over the WAN: {}; amplification {amplification}; fetcher: {}",
+        text::count(site.members as u64, "member"),
         text::bytes(site.wan_bytes),
         if fetchers.is_empty() { "nobody".into() } else { fetchers.join(", ") }
     ));

@@ -14,8 +14,8 @@ const ROOTS: [&str; 6] =
 const FILE_MAX: u64 = 32 << 20;
 /// Files begin at multiples of this, as in a file system.
 const CLUSTER: u64 = 4096;
-/// One file in so many is replaced in the second state.
-const REPLACED_EVERY: usize = 50;
+/// One byte in so many, as whole files, is replaced in the second state.
+const REPLACED_SHARE: u64 = 50;
 /// Free space at the end of the disk image, as a share of the data: it costs nothing to spread.
 const FREE_SHARE: u64 = 4;
 /// Places that are overwritten in the second state of the user's own file, and their size.
@@ -33,7 +33,7 @@ pub struct Sources {
 
 /// Packs about `size` bytes of this machine's files into a disk image.
 pub fn of_this_machine(folder: &Path, size: u64) -> io::Result<Sources> {
-    let spare = size / REPLACED_EVERY as u64;
+    let spare = size / REPLACED_SHARE;
     let files = find_files(size + spare);
     let enough = {
         let mut sum = 0;
@@ -48,9 +48,16 @@ pub fn of_this_machine(folder: &Path, size: u64) -> io::Result<Sources> {
     }
     let first = write_state(&folder.join("1"), "1", taken.iter().map(|(path, _)| path.as_path()))?;
     let mut replacements = spares.iter().chain(taken.iter().rev()).map(|(path, _)| path.as_path());
-    let changed = taken.iter().enumerate().map(|(number, (path, _))| {
-        let replaced = number % REPLACED_EVERY == REPLACED_EVERY - 1;
-        if replaced { replacements.next().unwrap_or(path) } else { path.as_path() }
+    // A file is replaced as soon as so much lies behind that it is no more than its share of it.
+    let mut behind = 0;
+    let changed = taken.iter().map(|(path, length)| {
+        behind += length;
+        let replaced = behind >= length * REPLACED_SHARE;
+        if replaced {
+            behind = 0;
+            return replacements.next().unwrap_or(path);
+        }
+        path.as_path()
     });
     let second = write_state(&folder.join("2"), "2", changed)?;
     let description = format!("a disk image was packed from {} files of this machine", taken.len());
