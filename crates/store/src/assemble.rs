@@ -3,6 +3,9 @@
 //! Whoever looks sees no folder or a whole one. The ledger remembers which index a folder was made from, so that
 //! assembling again costs nothing; that row is written before the folder gets its name, and means nothing
 //! without the folder.
+//!
+//! Holes stay holes where a file system makes a file sparse that was only set to its length. NTFS does not: there
+//! they are zeros that take up space.
 
 use crate::{
     error::{ReadError, StoreError},
@@ -121,7 +124,7 @@ impl Store {
             }
             return Err(error);
         }
-        tracing::info!(%image, %release, "release is assembled");
+        tracing::debug!(%image, %release, "release is assembled");
         Ok(folder)
     }
 
@@ -180,7 +183,7 @@ impl Store {
         let replaced = self.replaced_folder(image, release);
         images::remove(&replaced)?;
         if folder.exists() {
-            tracing::warn!(image, release, "the release's folder is not what its index says and is replaced");
+            tracing::warn!("a release's folder is not what its index says and is replaced");
             rename(&folder, &replaced)?;
         }
         self.ledger().set_folder(&ledger::key(image, release), Some(Folder::Assembled(identity)))?;

@@ -46,7 +46,7 @@ impl Store {
         let pointer = self.image_folder(image).join(CURRENT);
         files::replace(&pointer, format!("{release}\n").as_bytes())
             .map_err(|error| StoreError::io("write", &pointer, error))?;
-        tracing::info!(image, release, "release is active");
+        tracing::debug!(image, release, "release is active");
         Ok(())
     }
 

@@ -92,11 +92,13 @@ impl Presence {
             return Arrival::Overtaken;
         }
         let present = self.packs.entry(at.pack).or_default();
-        if present.range_count() >= EXTENTS_MAX {
-            return Arrival::TooManyHoles;
-        }
         let is_new = present.is_empty();
         present.insert(&range(at));
+        // Only a range that touches no other raises the count, so that taking it out takes nothing else.
+        if present.range_count() > EXTENTS_MAX {
+            present.remove(&range(at));
+            return Arrival::TooManyHoles;
+        }
         let fresh = self.fresh.entry(at.pack).or_insert_with(|| Fresh {
             extents: Extents::default(),
             file: Arc::clone(file),
@@ -181,5 +183,62 @@ impl Presence {
         if self.fresh.get(&pack).is_some_and(|fresh| fresh.extents.is_empty()) {
             self.fresh.remove(&pack);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> Arc<dyn PackFile> {
+        Arc::new(tempfile::tempfile().unwrap())
+    }
+
+    fn at(offset: u32, len: u32) -> Location {
+        Location { pack: PackId::of(b"pack"), offset, len }
+    }
+
+    #[test]
+    fn a_pack_with_too_many_holes_takes_only_blocks_that_fill_them() {
+        let mut extents = Extents::default();
+        (0..EXTENTS_MAX as u32).for_each(|number| extents.insert(&(number * 4..number * 4 + 2)));
+        let mut presence = Presence::load([(PackId::of(b"pack"), extents)]);
+        let bytes = presence.bytes();
+        let beyond = at(EXTENTS_MAX as u32 * 4, 2);
+        assert!(matches!(presence.arrived(&beyond, &file(), 0), Arrival::TooManyHoles));
+        assert!(!presence.has(&beyond));
+        assert_eq!((presence.bytes(), presence.fresh_bytes()), (bytes, 0));
+        assert!(matches!(presence.arrived(&at(2, 2), &file(), 0), Arrival::Fresh { packs: 1 }));
+        assert!(matches!(presence.arrived(&beyond, &file(), 0), Arrival::Fresh { packs: 1 }));
+    }
+
+    #[test]
+    fn fresh_bytes_are_present_and_not_recorded_until_they_are_synced() {
+        let pack = PackId::of(b"pack");
+        let mut presence = Presence::default();
+        presence.arrived(&at(0, 10), &file(), 0);
+        let batch = presence.commit_began();
+        presence.arrived(&at(10, 10), &file(), 0);
+        assert!(presence.has(&at(0, 20)) && presence.to_record().is_empty());
+        presence.synced(&batch);
+        let mut first = Extents::default();
+        first.insert(&(0..10));
+        assert_eq!(presence.to_record(), [(pack, first)]);
+        presence.commit_failed(batch);
+        assert_eq!(presence.to_record(), [(pack, Extents::default())]);
+        assert_eq!(presence.fresh_bytes(), 20);
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_back_its_claim_and_overtakes_writes() {
+        let mut presence = Presence::default();
+        let epoch = presence.epoch();
+        presence.arrived(&at(0, 10), &file(), epoch);
+        presence.forget(&at(0, 10));
+        assert_eq!((presence.bytes(), presence.fresh_bytes(), presence.packs().count()), (0, 0, 0));
+        assert_eq!(presence.to_record(), [(PackId::of(b"pack"), Extents::default())]);
+        assert!(matches!(presence.arrived(&at(0, 10), &file(), epoch), Arrival::Overtaken));
+        presence.recorded();
+        assert!(presence.to_record().is_empty());
     }
 }

@@ -44,7 +44,7 @@ impl Store {
         self.ledger().remove_release(&key, Some(Folder::Retiring))?;
         self.remove_folder(image, release)?;
         self.ledger().set_folder(&key, None)?;
-        tracing::info!(image, release, "release removed");
+        tracing::debug!(image, release, "release removed");
         Ok(())
     }
 

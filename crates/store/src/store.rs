@@ -143,7 +143,8 @@ impl Store {
         self.presence().fresh_bytes()
     }
 
-    /// Reads a block and hashes it. One that has rotted is forgotten durably.
+    /// Reads a block and hashes it. One that has rotted is forgotten durably; `at` and `id` must therefore be of
+    /// one index entry.
     pub fn read(&self, at: &Location, id: &BlockId) -> Result<VerifiedBlock, ReadError> {
         if !self.has(at) {
             return Err(ReadError::NotHere(*id));
@@ -342,7 +343,7 @@ fn empty(folder: &Path) -> Result<(), StoreError> {
 /// What the ledger claims, without what cannot be: somebody may have removed or cut a pack's file.
 fn load_presence(ledger: &Ledger, packs: &Packs) -> Result<Presence, StoreError> {
     let mut kept = ledger.presence()?;
-    let mut changed = Vec::new();
+    let (mut changed, mut lost_bytes) = (Vec::new(), 0);
     for (pack, extents) in &mut kept {
         let path = packs.path(pack);
         let length = match fs::metadata(&path) {
@@ -354,12 +355,13 @@ fn load_presence(ledger: &Ledger, packs: &Packs) -> Result<Presence, StoreError>
         let claimed = extents.bytes();
         extents.remove(&(end..PACK_MAX));
         if extents.bytes() < claimed {
-            let bytes = claimed - extents.bytes();
-            tracing::warn!(%pack, bytes, "a pack lost blocks while no agent ran; they will be fetched again");
+            lost_bytes += claimed - extents.bytes();
             changed.push((*pack, extents.clone()));
         }
     }
     if !changed.is_empty() {
+        let packs = changed.len();
+        tracing::warn!(packs, lost_bytes, "packs lost blocks while no agent ran; they will be fetched again");
         ledger.set_presence(&changed)?;
     }
     kept.retain(|(_, extents)| !extents.is_empty());
