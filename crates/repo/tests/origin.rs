@@ -1,5 +1,7 @@
 //! Reading from origins that work, and from those that don't: each fault has its own name.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking, its helpers too
+
 mod common;
 
 use async_trait::async_trait;

@@ -1,5 +1,7 @@
 //! What a node believes: what is signed, fresh and not older than before, from whomever it comes.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking, its helpers too
+
 mod common;
 
 use async_trait::async_trait;
@@ -11,7 +13,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 /// Metadata in memory, that tests can spoil. Remembers what it was asked for.
@@ -228,16 +230,22 @@ async fn renewed_metadata_is_news() {
     assert!(after.version > before.version && after.releases == before.releases);
 }
 
-/// A repository for all cases of the property below: making one takes longer than checking one.
-fn shared() -> &'static (Vec<u8>, BTreeMap<String, Bytes>, Arc<Catalog>) {
-    static SHARED: std::sync::OnceLock<(Vec<u8>, BTreeMap<String, Bytes>, Arc<Catalog>)> =
-        std::sync::OnceLock::new();
+/// A root of trust, metadata under it, and what that says.
+struct Good {
+    root: Vec<u8>,
+    files: BTreeMap<String, Bytes>,
+    catalog: Arc<Catalog>,
+}
+
+/// One for all cases of the properties below: making one takes longer than checking one.
+fn shared() -> &'static Good {
+    static SHARED: OnceLock<Good> = OnceLock::new();
     SHARED.get_or_init(|| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let fixture = with_release().await;
             let catalog = trust(&fixture, "node").refresh(&fixture.origin()).await.unwrap();
-            (fixture.root_json(), Memory::of(&fixture.repo).files, catalog)
+            Good { root: fixture.root_json(), files: Memory::of(&fixture.repo).files, catalog }
         })
     })
 }
@@ -246,7 +254,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn changed_metadata_is_refused_or_says_the_same(file: prop::sample::Index, at: prop::sample::Index, byte: u8, cut in 0..8) {
-        let (root, files, catalog) = shared();
+        let Good { root, files, catalog } = shared();
         let name = file.get(&files.keys().cloned().collect::<Vec<_>>()).clone();
         let mut bytes = files[&name].to_vec();
         let at = at.index(bytes.len());
@@ -264,7 +272,7 @@ proptest! {
 
     #[test]
     fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-        let (root, files, _) = shared();
+        let Good { root, files, .. } = shared();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for name in files.keys() {
             let dir = tempfile::tempdir().unwrap();

@@ -245,7 +245,8 @@ async fn serve(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) 
             let answer = Response::builder().status(StatusCode::TEMPORARY_REDIRECT);
             return answer.header(header::LOCATION, there).body(Body::empty()).unwrap();
         }
-        _ => {}
+        Manner::Redirects | Manner::Good | Manner::NoRanges | Manner::StallsAfter(_) | Manner::WrongRange => {
+        }
     }
     let Ok(bytes) = tokio::fs::read(shared.folder.join(&path)).await else {
         return status(StatusCode::NOT_FOUND);
@@ -268,13 +269,20 @@ async fn serve(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) 
         .status(StatusCode::PARTIAL_CONTENT)
         .header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{total}"))
         .header(header::CONTENT_LENGTH, body.len());
-    let cut = |after: usize| body.slice(..after.min(body.len()));
     let body = match manner {
         Manner::StallsAfter(after) => {
-            let sent = stream::iter([Ok::<_, std::io::Error>(cut(after))]);
+            let sent = stream::iter([Ok::<_, std::io::Error>(body.slice(..after.min(body.len())))]);
             Body::from_stream(sent.chain(stream::pending()))
         }
-        _ => Body::from(body),
+        Manner::Good
+        | Manner::NoRanges
+        | Manner::Missing
+        | Manner::LoginPage
+        | Manner::Denied
+        | Manner::Broken
+        | Manner::WrongRange
+        | Manner::Silent
+        | Manner::Redirects => Body::from(body),
     };
     answer.body(body).unwrap()
 }
