@@ -46,13 +46,30 @@ pub struct Spread {
     pub wan_bytes: u64,
     /// What nginx sent of the packs.
     pub packs: PackTraffic,
+    /// Bytes over the WAN since the start, each [`SAMPLE_EVERY`].
+    pub wan_course: Vec<u64>,
 }
+
+/// How often a spread's course is looked at.
+pub const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 
 impl Spread {
     /// Time of the last client; none if one did not get everything.
     #[must_use]
     pub fn last(&self) -> Option<f64> {
         self.seconds.iter().copied().try_fold(0.0, |last: f64, seconds| Some(last.max(seconds?)))
+    }
+}
+
+impl Spread {
+    /// How much of the WAN was used, in percent, over the course of the spread.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    pub fn wan_used(&self, links: Links) -> Vec<u64> {
+        let full = f64::from(links.wan_mbit) * 1e6 / 8.0 * SAMPLE_EVERY.as_secs_f64();
+        let before = std::iter::once(&0).chain(&self.wan_course);
+        let steps = before.zip(&self.wan_course).map(|(before, now)| now - before);
+        steps.map(|bytes| (bytes as f64 / full * 100.0).round() as u64).collect()
     }
 }
 
@@ -119,6 +136,7 @@ impl Branch {
     #[track_caller]
     pub fn follow(&mut self, which: &[usize], release: &str, limit: Duration, since: &Mark) -> Spread {
         let mut seconds: Vec<Option<f64>> = vec![None; which.len()];
+        let mut wan_course = Vec::new();
         wait::until(limit.saturating_sub(since.at.elapsed()), || {
             for (slot, node) in seconds.iter_mut().zip(which) {
                 let node = &mut self.nodes[*node];
@@ -127,10 +145,13 @@ impl Branch {
                 }
                 node.expect_running();
             }
+            if since.at.elapsed() >= SAMPLE_EVERY * u32::try_from(wan_course.len() + 1).unwrap_or(u32::MAX) {
+                wan_course.push(self.site.wan_bytes() - since.wan_bytes);
+            }
             seconds.iter().all(Option::is_some).then_some(())
         });
         let wan_bytes = self.site.wan_bytes() - since.wan_bytes;
-        Spread { seconds, wan_bytes, packs: PackTraffic::of(&self.accesses()[since.accesses..]) }
+        Spread { seconds, wan_bytes, packs: PackTraffic::of(&self.accesses()[since.accesses..]), wan_course }
     }
 
     /// Now, for [`Self::follow`].

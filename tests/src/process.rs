@@ -2,7 +2,7 @@
 
 use crate::{run::run, skip::find_program, wait};
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -10,7 +10,7 @@ use std::{
 };
 
 /// How much of a log a failed test shows.
-const TAIL_LINES: usize = 30;
+const TAIL_LINES: usize = 8;
 
 /// A running (or finished) program.
 #[derive(Debug)]
@@ -103,6 +103,18 @@ impl Drop for Process {
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("{}", self.tail());
+            self.keep_log();
+        }
+    }
+}
+
+impl Process {
+    /// Puts the whole log where it outlives the test's own folder.
+    fn keep_log(&self) {
+        let folder = env::temp_dir().join(format!("branchmesh-failed-{}", std::process::id()));
+        let kept = folder.join(format!("{}-{}.log", self.name, self.id()));
+        if fs::create_dir_all(&folder).and_then(|()| fs::copy(&self.log, &kept)).is_ok() {
+            eprintln!("    all of it: {}", kept.display());
         }
     }
 }

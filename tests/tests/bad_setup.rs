@@ -26,13 +26,13 @@ fn a_port_that_is_taken_is_named() {
     let mut node = world.node("pc-01", &[]);
     let listen = node.settings.listen;
     let tcp = TcpListener::bind(listen).unwrap();
-    agent(&node).expect_refusal().expect_words(&[&listen.to_string(), "in use"]);
+    agent(&node).expect_refusal().expect_words(&[&listen.to_string(), "is taken"]);
     drop(tcp);
     let udp = UdpSocket::bind(listen).unwrap();
-    agent(&node).expect_refusal().expect_words(&[&listen.to_string(), "in use"]);
+    agent(&node).expect_refusal().expect_words(&[&listen.to_string(), "is taken"]);
     drop(udp);
     let http = TcpListener::bind(node.settings.http).unwrap();
-    agent(&node).expect_refusal().expect_words(&[&node.settings.http.to_string(), "in use"]);
+    agent(&node).expect_refusal().expect_words(&[&node.settings.http.to_string(), "setting http"]);
     drop(http);
     node.start();
     node.wait_for("up", LIMIT, |_| true);
@@ -67,7 +67,7 @@ fn a_data_dir_without_permission_is_named() {
         Command::new(branchmesh())
     };
     let refused = run(command.arg("agent").arg("--config").arg(config), LIMIT).expect_refusal();
-    refused.expect_words(&[&node.settings.data_dir.display().to_string(), "permission denied"]);
+    refused.expect_words(&[&node.settings.data_dir.display().to_string(), "not allowed"]);
 }
 
 #[test]

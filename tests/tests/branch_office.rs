@@ -2,7 +2,7 @@
 //! next release, and a newcomer gets it all from them.
 
 use branchmesh_tests::{
-    branch::{Branch, Spread},
+    branch::{Branch, SAMPLE_EVERY, Spread},
     claims::{Claims, Figure},
     hq::RepositorySize,
     netns::Links,
@@ -103,4 +103,9 @@ fn note_spread(claims: &mut Claims, what: &str, size: RepositorySize, spread: &S
     claims.note(&format!("{what}: bytes of packs that the origin sent"), Figure::bytes(spread.packs.sent));
     claims.note(&format!("{what}: of these, sent before"), Figure::bytes(spread.packs.repeated()));
     claims.note(&format!("{what}: time of the WAN alone"), Figure::seconds(LINKS.wan_seconds(size.total())));
+    claims.holds(
+        &format!("{what}: course"),
+        true,
+        &format!("percent of the WAN used, each {SAMPLE_EVERY:?}: {:?}", spread.wan_used(LINKS)),
+    );
 }
