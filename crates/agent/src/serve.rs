@@ -118,6 +118,10 @@ fn read_batch(shared: &Shared, held: &Held, blocks: &[u32]) -> (Vec<Option<Verif
         Err(ReadError::NotHere(_)) => None,
         Err(error) => {
             warn!(block, error = crate::in_words(&error), "a block on this disk cannot be used");
+            // The store has forgotten a rotten block; one that the disk does not give is no better.
+            if let Err(error) = shared.store.forget(&[entry.location()]) {
+                warn!(block, error = crate::in_words(&error), "and it cannot be forgotten");
+            }
             rotten.push(block);
             None
         }

@@ -8,7 +8,7 @@ use crate::{
         StatusView, amplification, strip_text,
     },
 };
-use branchmesh_exchange::{Exchange, MemberReport, ReleaseReport, Time};
+use branchmesh_exchange::{Exchange, MemberReport, Time, Waiting};
 use branchmesh_wire::{IndexId, NodeId, ReleaseStatus, Role, Status};
 use std::collections::BTreeMap;
 
@@ -181,8 +181,10 @@ fn peer_view(member: &MemberReport) -> PeerView {
 
 fn release_view(agent: &Loop, now: Time, id: &IndexId, release: &Release) -> ReleaseView {
     let report = agent.exchange.release(now, id);
-    let (state, reason) = state(agent, release, report.as_ref());
     let rate = agent.rates.releases.get(id).copied().unwrap_or_default() as u64;
+    let waiting = report.as_ref().and_then(|report| report.waiting.as_ref());
+    // Between two blocks of a fetcher on a thin line there is always a moment of waiting.
+    let (state, reason) = state(agent, release, waiting.filter(|_| rate == 0));
     let (blocks, bytes) = match &report {
         Some(report) => (
             BlocksView { total: report.blocks_total.into(), have: report.blocks_have.into() },
@@ -218,7 +220,7 @@ fn release_view(agent: &Loop, now: Time, id: &IndexId, release: &Release) -> Rel
 }
 
 /// The state in the words of the interface, and the reason for it.
-fn state(agent: &Loop, release: &Release, report: Option<&ReleaseReport>) -> (&'static str, Option<String>) {
+fn state(agent: &Loop, release: &Release, waiting: Option<&Waiting>) -> (&'static str, Option<String>) {
     let problem = |kind| agent.problems.get(kind).map(str::to_owned);
     match &release.phase {
         Phase::Announced => ("announced", Some("fetched when asked for: branchmesh get".into())),
@@ -227,9 +229,7 @@ fn state(agent: &Loop, release: &Release, report: Option<&ReleaseReport>) -> (&'
             ("waiting", Some(reason))
         }
         Phase::Exchanging => {
-            let Some(waiting) = report.and_then(|report| report.waiting.as_ref()) else {
-                return ("fetching", None);
-            };
+            let Some(waiting) = waiting else { return ("fetching", None) };
             let mut reason = waiting.to_string();
             // What went wrong in words of its own, where something did.
             for cause in [problem(problem::DISK), problem(problem::ORIGIN)].into_iter().flatten() {
