@@ -367,21 +367,26 @@ impl Loop {
         true
     }
 
+    /// Gives back the space of packs and index parts that no release here or on its way refers to.
     fn drop_unreferenced(&self) {
-        let held = self.shared.all_held();
-        let indexing = self.releases.all.values().any(|release| release.phase == Phase::Indexing);
-        if indexing {
+        if self.releases.all.values().any(|release| release.phase == Phase::Indexing) {
             // What a release needs is known only with its index; the next removal cleans up.
             return;
         }
-        let referenced: HashSet<_> =
+        let held = self.shared.all_held();
+        let packs: HashSet<_> =
             held.iter().flat_map(|held| held.index.blocks()).map(|block| block.pack).collect();
-        let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = shared.store.drop_unreferenced(&referenced) {
-                error!(error = crate::in_words(&error), "space of old releases was not given back");
-            }
+        let parts =
+            held.iter().flat_map(|held| std::iter::once(&held.entry.root).chain(&held.index.root().pieces));
+        let parts: HashSet<_> = parts.map(|part| part.id).collect();
+        // The loop waits: a release that begins now must not lose what it has just stored.
+        let dropped = tokio::task::block_in_place(|| {
+            self.shared.store.drop_unreferenced(&packs)?;
+            self.shared.store.drop_unreferenced_parts(&parts)
         });
+        if let Err(error) = dropped {
+            error!(error = crate::in_words(&error), "space of old releases was not given back");
+        }
     }
 
     /// Wants a release whatever the subscriptions say.
