@@ -56,6 +56,8 @@ struct Candidate {
     proven: Option<NodeId>,
     bootstrap: bool,
     insisted: bool,
+    /// The owner hung up; the due time says for how long that counts.
+    unwanted: bool,
     dialling: bool,
     failures: u32,
     due: Instant,
@@ -104,6 +106,7 @@ impl Book {
             proven: None,
             bootstrap: false,
             insisted: false,
+            unwanted: false,
             dialling: false,
             failures: 0,
             due: now + courtesy,
@@ -112,10 +115,10 @@ impl Book {
             candidate.whom = whom;
         }
         candidate.bootstrap |= source == Source::Bootstrap;
-        if source == Source::Owner && !candidate.insisted {
+        if source == Source::Owner {
             candidate.insisted = true;
-            if candidate.failures == 0 {
-                candidate.due = candidate.due.min(now + courtesy);
+            if std::mem::take(&mut candidate.unwanted) {
+                candidate.due = now + courtesy;
             }
         }
     }
@@ -178,6 +181,7 @@ impl Book {
         self.offer(address, Whom::Node(node), Source::Network, now);
         if let Some(candidate) = self.candidates.get_mut(&address) {
             candidate.proven = Some(node);
+            candidate.unwanted = false;
         }
     }
 
@@ -187,9 +191,9 @@ impl Book {
         let courtesy = self.courtesy(Whom::Node(node));
         for candidate in self.of_node(node) {
             candidate.failures = if lived >= STABLE_AFTER { 0 } else { candidate.failures + 1 };
-            let due = now + courtesy + pause(candidate);
-            candidate.due =
-                if candidate.insisted || lived >= STABLE_AFTER { due } else { candidate.due.max(due) };
+            if !candidate.unwanted {
+                candidate.due = now + courtesy + pause(candidate);
+            }
         }
     }
 
@@ -197,6 +201,7 @@ impl Book {
     pub(crate) fn unwanted(&mut self, node: NodeId, now: Instant) {
         for candidate in self.of_node(node) {
             candidate.insisted = false;
+            candidate.unwanted = true;
             candidate.due = now + BACKOFF_UNWANTED;
         }
     }
@@ -257,4 +262,157 @@ pub(crate) fn backoff(failures: u32) -> Duration {
 /// Between half of `longest` and all of it, so that a classroom does not dial in step.
 fn jittered(longest: Duration) -> Duration {
     longest.mul_f64(rand::random_range(0.5..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::Distrust;
+    use branchmesh_wire::{Identity, Role};
+    use std::time::SystemTime;
+
+    fn member(number: u8) -> Member {
+        let identity = Identity {
+            node: NodeId([number; 32]),
+            peer_id: String::new(),
+            name: String::new(),
+            site: String::new(),
+            role: Role::Client,
+            groups: Vec::new(),
+        };
+        Member { identity, peer: PeerId::random(), expires: SystemTime::now() }
+    }
+
+    fn address(number: u32) -> SocketAddr {
+        SocketAddr::new(number.to_be_bytes().into(), 8740)
+    }
+
+    fn due(book: &mut Book, now: Instant) -> Vec<SocketAddr> {
+        book.due(0, now).0
+    }
+
+    #[test]
+    fn the_lower_node_dials_first() {
+        let now = Instant::now();
+        let mut book = Book::new(&member(5));
+        book.offer(address(1), Whom::Node(NodeId([9; 32])), Source::Network, now);
+        book.offer(address(2), Whom::Node(NodeId([1; 32])), Source::Network, now);
+        let (first, next) = book.due(0, now);
+        assert_eq!((first, next), (vec![address(1)], Some(now + COURTESY)));
+        assert_eq!(due(&mut book, now + COURTESY), [address(2)]);
+        assert!(due(&mut book, now + COURTESY).is_empty(), "they are being dialled");
+    }
+
+    #[test]
+    fn failures_are_spaced_out_and_hints_forgotten() {
+        let mut now = Instant::now();
+        let mut book = Book::new(&member(5));
+        book.offer(address(1), Whom::Anyone, Source::Network, now);
+        book.offer(address(2), Whom::Anyone, Source::Bootstrap, now);
+        for failure in 1..=CANDIDATE_FAILURES_MAX {
+            for dialled in due(&mut book, now) {
+                book.settled(dialled, &Outcome::Failed("no answer".into()), now);
+            }
+            let longest = BACKOFF_MIN.saturating_mul(1 << (failure - 1)).min(BACKOFF_MAX);
+            assert!(due(&mut book, now + longest / 2 - Duration::from_millis(1)).is_empty());
+            now += longest;
+        }
+        assert_eq!(due(&mut book, now), [address(2)], "what the administrator named is never forgotten");
+        for _ in 0..100 {
+            book.settled(address(2), &Outcome::Failed("no answer".into()), now);
+            now += BACKOFF_MAX;
+            assert_eq!(due(&mut book, now), [address(2)]);
+        }
+    }
+
+    #[test]
+    fn the_refused_are_left_alone_for_a_minute() {
+        let now = Instant::now();
+        let mut book = Book::new(&member(5));
+        book.offer(address(1), Whom::Anyone, Source::Bootstrap, now);
+        assert_eq!(due(&mut book, now), [address(1)]);
+        book.settled(address(1), &Outcome::Refused(Distrust::OtherCa), now);
+        book.offer(address(1), Whom::Anyone, Source::Owner, now);
+        assert!(due(&mut book, now + BACKOFF_REFUSED).is_empty());
+        assert_eq!(due(&mut book, now + 2 * BACKOFF_REFUSED), [address(1)]);
+    }
+
+    #[test]
+    fn the_connected_are_not_dialled_under_any_name_and_the_lost_soon() {
+        let now = Instant::now();
+        let mut book = Book::new(&member(5));
+        let other = member(9);
+        book.offer(address(1), Whom::Peer(other.peer), Source::Network, now);
+        book.offer(address(2), Whom::Node(other.identity.node), Source::Owner, now);
+        book.joined(&other, address(3), now);
+        assert_eq!(book.due(0, now + BACKOFF_MAX), (Vec::new(), None));
+
+        let later = now + STABLE_AFTER;
+        book.lost(other.identity.node, STABLE_AFTER, later);
+        assert!(due(&mut book, later + BACKOFF_MIN).contains(&address(3)));
+        // A node that comes and goes is waited for.
+        for _ in 0..10 {
+            book.settled(address(3), &Outcome::Joined(other.identity.node), later);
+            book.lost(other.identity.node, Duration::ZERO, later);
+        }
+        assert!(!due(&mut book, later + BACKOFF_MAX / 3).contains(&address(3)));
+    }
+
+    #[test]
+    fn an_owner_that_hangs_up_is_believed_until_it_asks_again() {
+        let now = Instant::now();
+        let mut book = Book::new(&member(5));
+        let other = member(9);
+        book.joined(&other, address(1), now);
+        book.unwanted(other.identity.node, now);
+        book.lost(other.identity.node, Duration::from_secs(60), now);
+        assert!(due(&mut book, now + BACKOFF_MAX).is_empty());
+        book.offer(address(1), Whom::Node(other.identity.node), Source::Network, now);
+        assert!(due(&mut book, now + BACKOFF_MAX).is_empty());
+        book.offer(address(1), Whom::Node(other.identity.node), Source::Owner, now);
+        assert_eq!(due(&mut book, now), [address(1)]);
+    }
+
+    #[test]
+    fn a_flood_of_announcements_costs_its_cap_and_nobody_who_was_proven() {
+        let now = Instant::now();
+        let mut book = Book::new(&member(5));
+        book.offer(address(0), Whom::Anyone, Source::Bootstrap, now);
+        book.joined(&member(9), address(1), now);
+        for number in 2..10_000 {
+            book.offer(address(number), Whom::Peer(PeerId::random()), Source::Network, now);
+        }
+        assert_eq!(book.candidates.len(), CANDIDATES_MAX);
+        assert!(book.candidates.contains_key(&address(0)) && book.candidates.contains_key(&address(1)));
+        let (dialled, _) = book.due(DIALS_MAX - 3, now);
+        assert_eq!(dialled.len(), 3);
+        for name in 0..1000 {
+            book.offer(address(9_999), Whom::Peer(PeerId::random()), Source::Network, now);
+            assert_eq!(book.candidates.len(), CANDIDATES_MAX, "{name}");
+        }
+    }
+
+    #[test]
+    fn with_neighbours_enough_only_the_owner_adds_more() {
+        let now = Instant::now();
+        let mut book = Book::new(&member(0));
+        for number in 1..=u8::try_from(NEIGHBOURS_WANTED).unwrap() {
+            book.joined(&member(number), address(u32::from(number)), now);
+        }
+        book.offer(address(1000), Whom::Anyone, Source::Network, now);
+        assert_eq!(book.due(0, now), (Vec::new(), None));
+        book.offer(address(1001), Whom::Anyone, Source::Owner, now);
+        assert_eq!(due(&mut book, now), [address(1001)]);
+    }
+
+    #[test]
+    fn the_way_back_to_oneself_is_learned() {
+        let now = Instant::now();
+        let mut book = Book::new(&member(5));
+        book.offer(address(1), Whom::Anyone, Source::Bootstrap, now);
+        assert_eq!(due(&mut book, now), [address(1)]);
+        book.settled(address(1), &Outcome::Myself, now);
+        book.offer(address(1), Whom::Anyone, Source::Bootstrap, now);
+        assert!(due(&mut book, now + BACKOFF_MAX).is_empty());
+    }
 }

@@ -125,3 +125,140 @@ fn unseal(message: &[u8]) -> Option<(Vec<CertificateDer<'_>>, &[u8])> {
     }
     Some((chain, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ca::{self, IssueRequest},
+        identity::Credentials,
+    };
+    use branchmesh_wire::{NodeId, Role, WanPolicy, limits::WIRE_VERSION};
+    use proptest::prelude::*;
+    use std::{path::Path, time::Duration};
+
+    fn credentials(dir: &Path, name: &str, site: &str) -> Credentials {
+        if !dir.join(ca::CA_CERTIFICATE).exists() {
+            ca::init(dir).unwrap();
+        }
+        let request = IssueRequest {
+            name: name.into(),
+            site: site.into(),
+            role: Role::Client,
+            groups: Vec::new(),
+            valid_days: 1,
+        };
+        let out = dir.join(name);
+        ca::issue(dir, &request, &out).unwrap();
+        let file = |name| out.join(name);
+        Credentials::load(&file("ca.pem"), &file("node.pem"), &file("node.key")).unwrap()
+    }
+
+    fn gossip(credentials: &Credentials) -> Gossip {
+        let site = credentials.identity().site.clone();
+        Gossip::new(credentials.tls().trust().clone(), site, credentials.chain())
+    }
+
+    fn status(node: NodeId) -> Status {
+        Status {
+            version: WIRE_VERSION,
+            node,
+            name: "a".into(),
+            peer_id: "b".into(),
+            role: Role::Seed,
+            wan_policy: WanPolicy::Fetcher,
+            incarnation: 1,
+            sequence: 1,
+            addresses: Vec::new(),
+            fetching: true,
+            metadata: 0,
+            wan_bytes: 0,
+            releases: Vec::new(),
+            leaving: false,
+        }
+    }
+
+    #[test]
+    fn a_member_speaks_for_itself_and_the_certificate_for_its_role() {
+        let dir = tempfile::tempdir().unwrap();
+        let (author, reader) =
+            (credentials(dir.path(), "pc-1", "lyon"), credentials(dir.path(), "pc-2", "lyon"));
+        let message = gossip(&author).seal(&status(author.identity().node));
+        assert!(message.len() < 800, "{} bytes", message.len());
+        let mut reader = gossip(&reader);
+        for _ in 0..2 {
+            let heard = reader.open(author.member().peer, &message).unwrap();
+            assert_eq!((heard.name.as_str(), heard.role), ("pc-1", Role::Client));
+            assert_eq!(heard.peer_id, author.identity().peer_id);
+        }
+        assert_eq!(reader.authors.len(), 1);
+    }
+
+    #[test]
+    fn nobody_speaks_for_another_or_without_a_certificate_of_the_site() {
+        let dir = tempfile::tempdir().unwrap();
+        let foreign_dir = tempfile::tempdir().unwrap();
+        let author = credentials(dir.path(), "pc-1", "lyon");
+        let other = credentials(dir.path(), "pc-2", "lyon");
+        let paris = credentials(dir.path(), "pc-3", "paris");
+        let foreign = credentials(foreign_dir.path(), "pc-4", "lyon");
+        let mut reader = gossip(&other);
+        let own = |credentials: &Credentials| gossip(credentials).seal(&status(credentials.identity().node));
+
+        // Another's name under one's own certificate.
+        let message = gossip(&author).seal(&status(other.identity().node));
+        let error = reader.open(author.member().peer, &message).unwrap_err();
+        assert!(matches!(error, GossipError::Unacceptable), "{error}");
+        // Another's certificate under one's own key.
+        let error = reader.open(author.member().peer, &own(&other)).unwrap_err();
+        assert!(matches!(error, GossipError::OtherKey), "{error}");
+        let error = reader.open(paris.member().peer, &own(&paris)).unwrap_err();
+        assert!(matches!(error, GossipError::Author(Distrust::OtherSite(_))), "{error}");
+        let error = reader.open(foreign.member().peer, &own(&foreign)).unwrap_err();
+        assert!(matches!(error, GossipError::Author(Distrust::OtherCa)), "{error}");
+        let bare = [&[0][..], &status(author.identity().node).to_bytes()].concat();
+        let error = reader.open(author.member().peer, &bare).unwrap_err();
+        assert!(matches!(error, GossipError::Author(Distrust::NoCertificate)), "{error}");
+    }
+
+    #[test]
+    fn a_remembered_author_expires_with_its_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let author = credentials(dir.path(), "pc-1", "lyon");
+        let message = gossip(&author).seal(&status(author.identity().node));
+        let mut reader = gossip(&author);
+        reader.open(author.member().peer, &message).unwrap();
+        for remembered in reader.authors.values_mut() {
+            remembered.expires = SystemTime::now() - Duration::from_secs(1);
+        }
+        // Asked again, the certificate itself says that it is still valid; it is not the memory that decides.
+        reader.open(author.member().peer, &message).unwrap();
+        assert!(reader.authors.values().all(|remembered| remembered.expires > SystemTime::now()));
+    }
+
+    #[test]
+    fn any_damage_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let author = credentials(dir.path(), "pc-1", "lyon");
+        let message = gossip(&author).seal(&status(author.identity().node));
+        let mut reader = gossip(&author);
+        let sealed = gossip(&author).seal.len();
+        for at in 0..sealed {
+            let mut damaged = message.clone();
+            damaged[at] ^= 1;
+            assert!(reader.open(author.member().peer, &damaged).is_err(), "byte {at}");
+        }
+        for length in 0..message.len() {
+            assert!(reader.open(author.member().peer, &message[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Some((chain, status)) = unseal(&bytes) {
+                prop_assert!(chain.len() <= CHAIN_MAX && status.len() < bytes.len());
+            }
+        }
+    }
+}
