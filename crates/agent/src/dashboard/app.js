@@ -571,6 +571,7 @@ function bytes(count) {
 function rate(bytesPerSecond) {
   const bits = 8 * (bytesPerSecond ?? 0);
   if (bits < 1000) return '0 Mbit/s';
+  if (bits < 1e5) return '<0.1 Mbit/s';
   if (bits < 1e9) return `${(bits / 1e6).toFixed(bits < 1e8 ? 1 : 0)} Mbit/s`;
   return `${(bits / 1e9).toFixed(2)} Gbit/s`;
 }
