@@ -82,3 +82,75 @@ async fn part(
     }
     Ok(block)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use branchmesh_image::{BlockEntry, Encoder, PackId, PlainHash, index::INDEX_VERSION};
+    use std::collections::HashMap;
+
+    /// Parts in memory, found by the id that is asked for, whatever they are.
+    #[derive(Default)]
+    struct Parts(HashMap<BlockId, VerifiedBlock>);
+
+    #[async_trait]
+    impl PartSource for Parts {
+        async fn part(&self, _: IndexId, blob: &BlobRef) -> Result<VerifiedBlock, SourceError> {
+            self.0.get(&blob.id).cloned().ok_or_else(|| SourceError::Members("nobody has it".into()))
+        }
+    }
+
+    fn block(number: u32) -> BlockEntry {
+        let name = number.to_le_bytes();
+        let (id, plain) = (BlockId::of(&name), PlainHash::of(&name));
+        let blob = BlobRef { id, plain, encoded_len: 10, plain_len: 20 };
+        BlockEntry { blob, pack: PackId::of(b"pack"), offset: number * 10 }
+    }
+
+    /// An index of `blocks`, encoded, and its root.
+    fn index(blocks: &[BlockEntry]) -> (BlobRef, Parts) {
+        let mut encoder = Encoder::new(1, Cipher::None).unwrap();
+        let mut parts = Parts::default();
+        let mut encode = |bytes: &[u8]| {
+            let (blob, block) = encoder.encode(bytes).unwrap();
+            parts.0.insert(blob.id, block);
+            blob
+        };
+        let pieces = IndexPiece::cut(blocks).map(|piece| encode(&piece.to_bytes())).collect();
+        let (image, release, files) = ("xp".into(), "1".into(), Vec::new());
+        let root = IndexRoot { version: INDEX_VERSION, image, release, files, pieces };
+        let root = encode(&root.to_bytes());
+        (root, parts)
+    }
+
+    #[tokio::test]
+    async fn many_pieces_come_back_in_order() {
+        let blocks: Vec<BlockEntry> = (0..20_000).map(block).collect();
+        let (root, parts) = index(&blocks);
+        assert!(parts.0.len() > 20);
+        let index = load_index(&root, Cipher::None, &parts).await.unwrap();
+        assert_eq!(index.blocks(), blocks);
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_missing_or_another_one_is_not_an_index() {
+        let (root, mut parts) = index(&[block(1), block(2)]);
+        let piece = *parts.0.keys().find(|id| **id != root.id).unwrap();
+        let other = VerifiedBlock::verify(&BlockId::of(b"other"), &b"other"[..]).unwrap();
+        parts.0.insert(piece, other);
+        let refused = load_index(&root, Cipher::None, &parts).await;
+        assert!(matches!(refused, Err(LoadIndexError::WrongPart { expected, .. }) if expected == piece));
+        parts.0.remove(&piece);
+        let refused = load_index(&root, Cipher::None, &parts).await;
+        assert!(matches!(refused, Err(LoadIndexError::Source(_))));
+    }
+
+    #[tokio::test]
+    async fn a_root_that_cannot_be_one_is_not_even_fetched() {
+        let (root, _) = index(&[block(1)]);
+        let huge = BlobRef { plain_len: u32::MAX, ..root };
+        let refused = load_index(&huge, Cipher::None, &Parts::default()).await;
+        assert!(matches!(refused, Err(LoadIndexError::TooLarge(_))));
+    }
+}

@@ -20,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
+use tokio::task::spawn_blocking;
 
 /// The file that holds all accepted files.
 const KEPT_FILE: &str = "metadata.json";
@@ -103,7 +104,7 @@ impl Trust {
         let catalog = Arc::new(verified.catalog(now)?);
         let is_news = verified.files.iter().any(|(name, bytes)| self.accepted.get(name) != Some(bytes));
         if is_news {
-            self.keep(&verified.files)?;
+            self.keep(&verified.files).await?;
         }
         self.believe(&verified, catalog.clone());
         Ok(catalog)
@@ -152,7 +153,7 @@ impl Trust {
         merged
     }
 
-    fn keep(&self, files: &Files) -> Result<(), TrustError> {
+    async fn keep(&self, files: &Files) -> Result<(), TrustError> {
         let failed = |source| TrustError::Keep { path: self.folder.clone(), source };
         let merged = self.merged(files);
         let mut texts = BTreeMap::new();
@@ -162,7 +163,10 @@ impl Trust {
             texts.insert(name.as_str(), text);
         }
         let json = serde_json::to_vec(&texts).map_err(|error| failed(error.into()))?;
-        disk::write_atomically(&self.folder.join(KEPT_FILE), &json).map_err(failed)
+        let path = self.folder.join(KEPT_FILE);
+        // It waits for the disk, which others must not.
+        let written = spawn_blocking(move || disk::write_atomically(&path, &json)).await;
+        written.unwrap_or_else(|stopped| Err(stopped.into())).map_err(failed)
     }
 
     fn read_kept(&self) -> Result<Option<Files>, TrustError> {

@@ -8,11 +8,12 @@ use super::{
     carrier::Body,
     error::{OriginError, root_cause},
 };
+use crate::layout::TIMESTAMP;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use reqwest::{
     Client, ClientBuilder, Response, StatusCode,
-    header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE},
+    header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE},
     redirect,
 };
 use std::{ops::Range, time::Duration};
@@ -77,7 +78,7 @@ impl Http {
         if response.status() != StatusCode::PARTIAL_CONTENT {
             return Err(OriginError::Status { url, status: response.status().as_u16() });
         }
-        let expected = format!("bytes {}-{}", range.start, range.end - 1);
+        let expected = format!("bytes {}", inclusive(range));
         let found = header(&response, &CONTENT_RANGE);
         if found.split('/').next() != Some(&expected) {
             return Err(OriginError::WrongRange { url, expected, found });
@@ -93,8 +94,12 @@ impl Http {
     async fn answer(&self, path: &str, range: Option<&Range<u64>>) -> Result<Response, OriginError> {
         let url = || self.shown(path);
         let mut request = self.client.get(self.url(path)).header(ACCEPT_ENCODING, "identity");
+        if path.ends_with(TIMESTAMP) {
+            // The one file that changes. A proxy on the way may keep it, but must ask whether it is still so.
+            request = request.header(CACHE_CONTROL, "no-cache");
+        }
         if let Some(range) = range {
-            request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+            request = request.header(RANGE, format!("bytes={}", inclusive(range)));
         }
         let response = timeout(self.stall_max, request.send())
             .await
@@ -163,6 +168,11 @@ async fn next_chunk(
         Ok(Err(error)) => Err(OriginError::Unreachable { url, reason: cause(&error) }),
         Ok(Ok(chunk)) => Ok(chunk),
     }
+}
+
+/// A range as HTTP writes it: with its last byte.
+fn inclusive(range: &Range<u64>) -> String {
+    format!("{}-{}", range.start, range.end.saturating_sub(1))
 }
 
 fn cause(error: &reqwest::Error) -> String {
