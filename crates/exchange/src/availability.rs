@@ -27,8 +27,10 @@ pub(crate) struct Availability {
     missing: BlockSet,
     /// Per block: neighbours whose claims count.
     holders: Vec<u16>,
-    /// Per segment: the sum of `holders`.
+    /// Per segment: the sum of `holders` over the missing blocks.
     copies: Vec<u32>,
+    /// Per segment: missing blocks.
+    missing_here: Vec<u16>,
     /// Per segment: missing blocks that no neighbour holds.
     unheld: Vec<u16>,
     /// The segments where that is not zero.
@@ -46,6 +48,7 @@ impl Availability {
             missing: BlockSet::empty(count),
             holders: vec![0; count as usize],
             copies: vec![0; segments.all().len()],
+            missing_here: vec![0; segments.all().len()],
             unheld: vec![0; segments.all().len()],
             unheld_segments: BTreeSet::new(),
             unheld_total: 0,
@@ -64,6 +67,8 @@ impl Availability {
         for view in self.views.values_mut().filter(|view| view.map.contains(block)) {
             view.add_useful(segment);
         }
+        self.copies[segment as usize] += u32::from(self.holders[block as usize]);
+        self.missing_here[segment as usize] += 1;
         if self.holders[block as usize] == 0 {
             self.add_unheld(segment);
         }
@@ -78,6 +83,8 @@ impl Availability {
         for view in self.views.values_mut().filter(|view| view.map.contains(block)) {
             view.remove_useful(segment);
         }
+        self.copies[segment as usize] -= u32::from(self.holders[block as usize]);
+        self.missing_here[segment as usize] -= 1;
         if self.holders[block as usize] == 0 {
             self.remove_unheld(segment);
         }
@@ -191,10 +198,12 @@ impl Availability {
         self.holders.get(block as usize).copied().unwrap_or(0)
     }
 
-    /// Copies of a block of `segment` among the neighbours, on average, in 1/256.
-    pub(crate) fn commonness(&self, segment: u32) -> u64 {
-        let blocks = self.blocks_of(segment).len() as u64;
-        u64::from(self.copies.get(segment as usize).copied().unwrap_or(0)) * 256 / blocks.max(1)
+    /// Copies that the neighbours hold of a missing block of `segment`, on average over those that any of them
+    /// holds: a segment that is only just arriving at the site is not rarer than the one before it.
+    pub(crate) fn commonness(&self, segment: u32) -> u32 {
+        let segment = segment as usize;
+        let offered = self.missing_here[segment] - self.unheld[segment];
+        self.copies[segment] / u32::from(offered.max(1))
     }
 
     /// Missing blocks that no neighbour holds.
@@ -231,16 +240,22 @@ impl Availability {
 
     fn count_in(&mut self, block: u32, segment: u32) {
         self.holders[block as usize] += 1;
+        if !self.missing.contains(block) {
+            return;
+        }
         self.copies[segment as usize] += 1;
-        if self.holders[block as usize] == 1 && self.missing.contains(block) {
+        if self.holders[block as usize] == 1 {
             self.remove_unheld(segment);
         }
     }
 
     fn count_out(&mut self, block: u32, segment: u32) {
         self.holders[block as usize] -= 1;
+        if !self.missing.contains(block) {
+            return;
+        }
         self.copies[segment as usize] -= 1;
-        if self.holders[block as usize] == 0 && self.missing.contains(block) {
+        if self.holders[block as usize] == 0 {
             self.add_unheld(segment);
         }
     }
@@ -275,15 +290,18 @@ impl Availability {
     fn check(&self) {
         let mut unheld = 0;
         for (segment, blocks) in segments_of(&self.ends) {
-            let mut copies = 0;
+            let (mut copies, mut missing_here) = (0, 0);
             for block in blocks {
                 let holders = self.views.values().filter(|view| view.credited && view.map.contains(block));
                 let holders = holders.count();
                 assert_eq!(usize::from(self.holders[block as usize]), holders);
-                copies += u32::try_from(holders).unwrap();
+                if self.missing.contains(block) {
+                    (copies, missing_here) = (copies + u32::try_from(holders).unwrap(), missing_here + 1);
+                }
                 unheld += u32::from(holders == 0 && self.missing.contains(block));
             }
             assert_eq!(self.copies[segment as usize], copies);
+            assert_eq!(self.missing_here[segment as usize], missing_here);
             let here = self.unheld_blocks(segment).count();
             assert_eq!(usize::from(self.unheld[segment as usize]), here);
             assert_eq!(self.unheld_segments.contains(&segment), here > 0);

@@ -35,7 +35,9 @@ pub(crate) fn pick(release: &Release, node: &NodeId, room: u64, rng: &mut ChaCha
     }
     let start = rng.random_range(0..availability.segment_count());
     let sample = availability.useful_segments(node, start).take(SEGMENTS_COMPARED);
-    let rarest = sample.min_by_key(|segment| (availability.commonness(*segment), rng.random::<u32>()));
+    // Twice as common counts as more common, less does not: otherwise all nodes would want the same segment.
+    let rarest =
+        sample.min_by_key(|segment| (availability.commonness(*segment).max(1).ilog2(), rng.random::<u32>()));
     let Some(segment) = rarest else { return Vec::new() };
 
     let blocks = availability.useful_blocks(node, segment);

@@ -564,6 +564,7 @@ impl Exchange {
     /// Claims of `node` about `release` do not count for a while.
     pub(crate) fn discredit(&mut self, now: Time, node: NodeId, release: IndexId, offence: Offence) {
         self.quarantine.add(now, node, release, offence, &self.config.timing);
+        self.lease.stale = true;
         self.drop_transfers_where(|transfer| {
             transfer.release == release && transfer.from == From::Neighbour(node)
         });

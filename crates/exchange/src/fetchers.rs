@@ -13,12 +13,15 @@
 //! 2. A free turn is offered by rank: whoever has better-ranked members before it that could claim waits a
 //!    [`turn`](crate::config::Timing::turn) for each of them. Without such, it waits only until everybody has noticed that the turn is free.
 //! 3. A node that has just started listens first. A node whose origin keeps failing rests, and does not claim.
-//! 4. Who claims a release that a worse-ranked member is still fetching waits until that one's status says that it
+//! 4. A claim on a release that brings nothing for long, or by a member whose blocks of it are not taken, does not
+//!    count: it would keep the others waiting for nothing.
+//! 5. Who claims a release that a worse-ranked member is still fetching waits until that one's status says that it
 //!    has finished (it lets transfers which already bring bytes end), so that no block crosses twice.
 
 use crate::{
     config::Timing,
     members::{Candidate, Rank},
+    quarantine::Quarantine,
     time::Time,
 };
 use branchmesh_wire::{IndexId, NodeId, WanPolicy};
@@ -72,6 +75,7 @@ pub(crate) struct Field<'a> {
     pub(crate) candidates: &'a [Candidate<'a>],
     pub(crate) timing: &'a Timing,
     pub(crate) resting: Option<Time>,
+    pub(crate) quarantine: &'a Quarantine,
 }
 
 /// A claim that is being waited for.
@@ -107,6 +111,12 @@ impl Lease {
             claimed: false,
             stale: true,
         }
+    }
+
+    /// Nothing is claimed before `until`; what was is given up.
+    pub(crate) fn listen_until(&mut self, until: Time) {
+        self.listen_until = until;
+        self.stale = true;
     }
 
     pub(crate) fn turn(&self, scope: Scope) -> Option<Turn> {
@@ -154,8 +164,9 @@ impl Lease {
         }
         let better = || field.candidates.iter().take_while(|other| other.rank < field.rank);
         if field.policy == WanPolicy::LastResort
-            && let Some(other) = better()
-                .find(|other| other.status.wan_policy == WanPolicy::Fetcher && may_compete(other, scope))
+            && let Some(other) = better().find(|other| {
+                other.status.wan_policy == WanPolicy::Fetcher && may_compete(field, other, scope)
+            })
         {
             self.free_since.remove(&scope);
             return Turn::NotLastResort { other: other.node };
@@ -176,7 +187,7 @@ impl Lease {
         let mine_already = matches!(self.turns.get(&scope), Some(Turn::Mine | Turn::Handover { .. }));
         let until = since + offer_wait(field, scope);
         if !mine_already && field.now < until {
-            let to = better().find(|other| !other.claims() && may_compete(other, scope));
+            let to = better().find(|other| !other.claims() && may_compete(field, other, scope));
             return Turn::Offered { to: to.map(|other| other.node), until };
         }
         self.handover(field, scope, claiming)
@@ -238,10 +249,13 @@ pub(crate) fn is_my_share(me: NodeId, others: &[NodeId], release: &IndexId, segm
     }
 }
 
-fn may_compete(other: &Candidate<'_>, scope: Scope) -> bool {
+/// Whether `other` may want the turn. One that gave this node bad blocks of a release does nothing for it there.
+fn may_compete(field: &Field<'_>, other: &Candidate<'_>, scope: Scope) -> bool {
     match scope {
         Scope::Site => true,
-        Scope::Release(release) => other.lacks(&release),
+        Scope::Release(release) => {
+            other.lacks(&release) && !field.quarantine.is_useless(field.now, other.node, release)
+        }
     }
 }
 
@@ -251,7 +265,7 @@ fn holds_claim(field: &Field<'_>, other: &Candidate<'_>, scope: Scope) -> bool {
         Scope::Site => true,
         Scope::Release(_) => field.now < other.progress + field.timing.claim_idle_max,
     };
-    other.claims() && alive && may_compete(other, scope)
+    other.claims() && alive && may_compete(field, other, scope)
 }
 
 /// How long a free turn is left to better-ranked members.
@@ -262,7 +276,7 @@ fn offer_wait(field: &Field<'_>, scope: Scope) -> Duration {
         .take_while(|other| other.rank < field.rank)
         .filter(|other| !holds_claim(field, other, scope))
         .collect();
-    let rivals = better.iter().filter(|other| may_compete(other, scope)).count();
+    let rivals = better.iter().filter(|other| may_compete(field, other, scope)).count();
     // Those who have not heard of the release yet share one turn.
     let unaware = usize::from(rivals < better.len());
     let turns = u32::try_from(rivals + unaware).unwrap_or(u32::MAX);

@@ -8,12 +8,16 @@ use std::{collections::BTreeMap, time::Duration};
 pub const NEIGHBOURS_MAX: usize = 512;
 /// Requests in flight to one neighbour.
 pub(crate) const REQUESTS_MAX: u32 = 4;
-/// Bytes that may always be in flight to one neighbour: the bandwidth-delay product of 1 Gbit/s and 2 ms.
-const WINDOW_MIN: u64 = 256 << 10;
+/// Bytes that may always be in flight to one neighbour: an average block.
+const WINDOW_MIN: u64 = 64 << 10;
 /// The most bytes in flight to one neighbour: bounds what a stalled one holds up.
 const WINDOW_MAX: u64 = 4 << 20;
-/// Delay that is assumed at least, disk reads included, when a window is computed.
-const DELAY_MIN: Duration = Duration::from_millis(10);
+/// A window covers twice the delay of an idle neighbour, and so much more, for its disk and for bursts. Not more:
+/// what waits in the queue of a busy neighbour could have been asked of another in the meantime, and thirty nodes
+/// that each queue a quarter of a megabyte at the only holder all queue for the same blocks.
+const QUEUE_TIME: Duration = Duration::from_millis(50);
+/// Delay that is assumed before it was measured.
+const DELAY_FIRST: Duration = Duration::from_millis(5);
 /// Bytes a second that are assumed of a source before it was measured.
 const RATE_FIRST: u64 = 10_000_000;
 /// A rate is measured over at least so long: blocks come in bursts.
@@ -77,7 +81,7 @@ impl Neighbour {
     fn new() -> Self {
         Self {
             meter: Meter::new(RATE_FIRST),
-            delay: DELAY_MIN,
+            delay: DELAY_FIRST,
             requests: 0,
             bytes_in_flight: 0,
             paused_until: Time::ZERO,
@@ -143,8 +147,8 @@ impl Neighbour {
     }
 
     fn window(&self) -> u64 {
-        let product = self.meter.rate() as f64 * self.delay.max(DELAY_MIN).as_secs_f64() * 2.0;
-        (product as u64).clamp(WINDOW_MIN, WINDOW_MAX)
+        let bytes = self.meter.rate() as f64 * (self.delay * 2 + QUEUE_TIME).as_secs_f64();
+        (bytes as u64).clamp(WINDOW_MIN, WINDOW_MAX)
     }
 }
 

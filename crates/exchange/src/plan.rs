@@ -8,6 +8,7 @@ use crate::{
     fetchers::{Field, Scope, Turn, co_fetchers, is_my_share},
     members::{Candidate, Members},
     origin::Origin,
+    quarantine::Quarantine,
     time::Time,
     transfers::{From, Transfer},
 };
@@ -42,6 +43,7 @@ impl Exchange {
             self.timer = None;
             return;
         }
+        self.notice_sleep(now);
         self.free_quarantined(now);
         self.end_stalled(now);
         if self.site_changed {
@@ -73,10 +75,18 @@ impl Exchange {
         self.config.timing.member_timeout(self.members.count())
     }
 
+    /// A machine that slept knows nobody any more: it listens again before it may use the WAN.
+    fn notice_sleep(&mut self, now: Time) {
+        if now.since(self.settled_at) > self.member_timeout() {
+            self.lease.listen_until(now + self.config.timing.listen);
+        }
+    }
+
     fn free_quarantined(&mut self, now: Time) {
         for (node, release) in self.quarantine.ended(self.settled_at, now) {
             if let Some(release) = self.releases.get_mut(&release) {
                 release.availability.set_credited(&node, true);
+                self.lease.stale = true;
             }
         }
     }
@@ -102,8 +112,7 @@ impl Exchange {
 
     /// The turns that matter to this node now.
     fn scopes(&self, now: Time) -> Vec<Scope> {
-        let fetched: Vec<IndexId> =
-            self.transfers.from_origin().map(|(_, transfer)| transfer.release).collect();
+        let fetched: Vec<IndexId> = self.transfers.fetches().map(|(_, transfer)| transfer.release).collect();
         let needed =
             self.releases.values().filter(|release| release.needs_wan(now) || fetched.contains(&release.id));
         std::iter::once(Scope::Site).chain(needed.map(|release| Scope::Release(release.id))).collect()
@@ -115,7 +124,7 @@ impl Exchange {
             return;
         }
         let candidates = self.members.candidates(now, self.member_timeout(), self.config.incarnation);
-        let field = field(now, &self.config, &self.members, &self.origin, &candidates);
+        let field = field(now, &self.config, &self.members, &self.origin, &self.quarantine, &candidates);
         self.lease.update(&field, &scopes);
     }
 
@@ -144,7 +153,7 @@ impl Exchange {
     fn drain(&mut self, now: Time) {
         let astray: Vec<(TransferId, bool)> = self
             .transfers
-            .from_origin()
+            .fetches()
             .filter(|(_, transfer)| !self.has_turn(transfer.release))
             .map(|(id, transfer)| (id, transfer.delivered > 0))
             .collect();
@@ -178,7 +187,10 @@ impl Exchange {
             _ => {
                 let timeout = self.member_timeout();
                 let candidates = self.members.candidates(now, timeout, self.config.incarnation);
-                co_fetchers(&field(now, &self.config, &self.members, &self.origin, &candidates), id)
+                co_fetchers(
+                    &field(now, &self.config, &self.members, &self.origin, &self.quarantine, &candidates),
+                    id,
+                )
             }
         };
         let per_fetch = (self.wan.rate() as f64 * FETCH_TIME.as_secs_f64()) as u64;
@@ -187,7 +199,7 @@ impl Exchange {
         let fetches_max = if self.origin.failures() > 0 { 1 } else { FETCHES_MAX };
         loop {
             let (mut fetches, mut bytes) = (0, 0);
-            for (_, transfer) in self.transfers.from_origin() {
+            for (_, transfer) in self.transfers.fetches() {
                 (fetches, bytes) = (fetches + 1, bytes + transfer.bytes_left);
             }
             let Some(release) = self.releases.get(&id) else { return };
@@ -235,7 +247,7 @@ impl Exchange {
 
     /// Says whether this node uses the WAN. The last changes of the have-maps go out before it says that it doesn't.
     fn update_claim(&mut self, now: Time) {
-        let claimed = self.lease.wants_claim() || self.transfers.from_origin().next().is_some();
+        let claimed = self.lease.wants_claim() || self.transfers.fetches().next().is_some();
         if claimed == self.lease.claimed {
             return;
         }
@@ -464,6 +476,7 @@ fn field<'a>(
     config: &'a Config,
     members: &Members,
     origin: &Origin,
+    quarantine: &'a Quarantine,
     candidates: &'a [Candidate<'a>],
 ) -> Field<'a> {
     let timeout = config.timing.member_timeout(members.count());
@@ -475,6 +488,7 @@ fn field<'a>(
         candidates,
         timing: &config.timing,
         resting: origin.resting(now),
+        quarantine,
     }
 }
 

@@ -85,7 +85,7 @@ impl Transfers {
         Some(transfer)
     }
 
-    pub(crate) fn from_origin(&self) -> impl Iterator<Item = (TransferId, &Transfer)> {
+    pub(crate) fn fetches(&self) -> impl Iterator<Item = (TransferId, &Transfer)> {
         self.all().filter(|(_, transfer)| transfer.from == From::Origin)
     }
 

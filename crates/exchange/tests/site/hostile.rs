@@ -1,9 +1,7 @@
 //! Members that lie, poison, or say whatever comes into their heads.
 
 use crate::world::{Nature, SECOND, World, id};
-use branchmesh_exchange::{
-    Action, Config, Exchange, Failure, NewRelease, Outcome, Time, Timing, TransferId,
-};
+use branchmesh_exchange::{Action, Config, Exchange, Failure, NewRelease, Outcome, Time, Timing, TransferId};
 use branchmesh_wire::{
     BlockSet, IndexId, NodeId, Note, ReleaseStatus, Role, Runs, Segments, Status, Strip, WanPolicy,
     limits::WIRE_VERSION,
@@ -29,19 +27,39 @@ fn a_liar_costs_its_neighbours_a_few_seconds() {
     assert!(world.now.since_start().as_secs_f64() < wan * 1.3 + 15.0, "{:?}", world.now);
 }
 
-#[test]
-fn a_poisoner_is_quarantined_and_not_asked_again() {
-    let (mut world, release) = World::classroom(61, 5, BLOCKS);
-    world.set_nature(id(2), Nature::Poisoner);
+/// Who becomes the fetcher of such a world, while all are honest.
+fn first_fetcher(seed: u64, count: u8) -> NodeId {
+    let (mut world, _) = World::classroom(seed, count, BLOCKS);
+    world.run_for(3 * SECOND);
+    world.fetchers()[0]
+}
+
+fn with_poisoner(seed: u64, poisoner: NodeId) -> (World, IndexId) {
+    let (mut world, release) = World::classroom(seed, 5, BLOCKS);
+    world.set_nature(poisoner, Nature::Poisoner);
     world.run_to_completion(120 * SECOND, release);
-    assert!(world.crossings(release) <= BLOCKS + 8);
-    let asked = world.nodes[&id(2)].requests_sent;
+    let asked = world.nodes[&poisoner].requests_sent;
     assert!(asked <= 4 * 4, "{asked} requests went to the poisoner");
-    for number in [1, 3, 4, 5] {
+    for number in (1..=5).filter(|number| id(*number) != poisoner) {
         let members = world.nodes[&id(number)].exchange.members(world.now);
-        let poisoner = members.iter().find(|member| member.node == id(2)).unwrap();
+        let poisoner = members.iter().find(|member| member.node == poisoner).unwrap();
         assert_eq!(poisoner.quarantined.len(), 1);
     }
+    (world, release)
+}
+
+#[test]
+fn a_poisoner_is_quarantined_and_not_asked_again() {
+    let poisoner = (1..=5).map(id).find(|node| *node != first_fetcher(61, 5)).unwrap();
+    let (world, release) = with_poisoner(61, poisoner);
+    assert!(world.crossings(release) <= BLOCKS + 8);
+}
+
+#[test]
+fn a_fetcher_that_poisons_does_not_keep_the_others_from_the_wan() {
+    let (world, release) = with_poisoner(61, first_fetcher(61, 5));
+    // What it takes for itself is lost for the site, and no more.
+    assert!(world.crossings(release) <= 2 * BLOCKS + 8);
 }
 
 #[test]
@@ -90,9 +108,8 @@ fn step() -> impl Strategy<Value = Step> {
                 policy
             }
         ),
-        (node.clone(), 0u8..3, blocks(), prop_oneof![Just(50u32), 0u32..70]).prop_map(
-            |(node, release, blocks, size)| Step::Have { node, release, blocks, size }
-        ),
+        (node.clone(), 0u8..3, blocks(), prop_oneof![Just(50u32), 0u32..70])
+            .prop_map(|(node, release, blocks, size)| Step::Have { node, release, blocks, size }),
         (node.clone(), 0u8..3, blocks()).prop_map(|(node, release, blocks)| Step::Gained {
             node,
             release,
@@ -192,7 +209,8 @@ impl Subject {
                 blocks.sort_unstable();
                 blocks.dedup();
                 for blocks in Runs::pack(blocks.into_iter()) {
-                    let _ = exchange.handle_note(now, node(at), Note::Gained { release: release(of), blocks });
+                    let _ =
+                        exchange.handle_note(now, node(at), Note::Gained { release: release(of), blocks });
                 }
             }
             Step::Dropped { node: at, release: of } => {

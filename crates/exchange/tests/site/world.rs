@@ -4,9 +4,7 @@ use crate::links::{Port, Stream, Wan, duration};
 use branchmesh_exchange::{
     Action, Config, Exchange, Failure, NewRelease, Outcome, Time, Timing, TransferId, report::ReleaseReport,
 };
-use branchmesh_wire::{
-    BlockSet, IndexId, NodeId, Note, Role, Runs, Segments, Status, WanPolicy,
-};
+use branchmesh_wire::{BlockSet, IndexId, NodeId, Note, Role, Runs, Segments, Status, WanPolicy};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -147,10 +145,14 @@ impl World {
     /// The origin has a new release, with blocks of 16 to 112 KiB.
     pub fn publish(&mut self, name: &str, blocks: u32) -> IndexId {
         let id = IndexId::of(name.as_bytes());
-        let lengths = (0..blocks).map(|block| (16 << 10) + block * 7919 % (96 << 10)).collect();
+        let lengths = (0..blocks).map(|block| (16 << 10) + block % 9973 * 7919 % (96 << 10)).collect();
         self.published.insert(id, Published { segments: Segments::of(lengths), base: None });
         self.order.push(id);
         id
+    }
+
+    pub fn is_dead(&self, number: u8) -> bool {
+        !self.nodes[&id(number)].alive
     }
 
     /// As [`publish`](Self::publish), with every block but each `nth` equal to that of `base`.
@@ -291,7 +293,8 @@ impl World {
 
     /// The live, honest nodes that want `release` and don't have all of it.
     pub fn lacking(&self, release: &IndexId) -> Vec<NodeId> {
-        let honest = self.nodes.iter().filter(|(_, one)| one.alive && one.nature == Nature::Honest && one.wanted);
+        let honest =
+            self.nodes.iter().filter(|(_, one)| one.alive && one.nature == Nature::Honest && one.wanted);
         honest.filter(|(_, one)| !one.completed.contains_key(release)).map(|(node, _)| *node).collect()
     }
 
@@ -320,7 +323,8 @@ impl World {
         let mut lines = vec![format!("at {:?}", self.now)];
         for one in self.nodes.values() {
             let mut line = format!("{} {:?} alive {}", one.config.name, one.nature, one.alive);
-            line += &format!(" fetcher {} timer {:?}", one.exchange.is_fetcher(), one.exchange.poll_timeout());
+            line +=
+                &format!(" fetcher {} timer {:?}", one.exchange.is_fetcher(), one.exchange.poll_timeout());
             for release in one.exchange.releases() {
                 let report = one.exchange.release(self.now, &release).unwrap();
                 line += &format!(
@@ -539,7 +543,8 @@ impl World {
             return;
         }
         one.version = version;
-        for release in self.order[before as usize..version as usize].to_vec() {
+        let news: Vec<IndexId> = self.order[before as usize..version as usize].into();
+        for release in news {
             self.at(INDEX_DELAY, Event::Release { node, epoch, release });
         }
         self.with(node, |exchange| exchange.set_metadata_version(now, version));
