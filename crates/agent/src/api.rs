@@ -13,19 +13,22 @@ use axum::{
     Json, Router,
     extract::{Path, Request, State},
     http::{HeaderValue, StatusCode, header},
-    middleware,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use branchmesh_image::path::{check_name, check_path};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 use tokio::sync::oneshot;
 use tower_http::services::ServeFile;
 
 /// What the live page may do: nothing but talk to this agent.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What a file of an image may do in a browser: nothing.
+const IMAGE_SECURITY_POLICY: &str = "default-src 'none'; sandbox";
 
 /// The body of `POST /api/v1/get`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +56,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/get", post(get_release))
         .route("/images/{image}/{release}/{*file}", get(image_file))
         .layer(middleware::map_response(harden))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), check_host))
         .with_state(shared)
 }
 
@@ -66,9 +70,28 @@ async fn harden(mut response: Response) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
     ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// An API on loopback answers only who asks for loopback: a web page whose name was made to point here
+/// (DNS rebinding) gets nothing.
+async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if shared.settings.http.ip().is_loopback() && !is_this_machine(host) {
+        let error = format!("this API answers at {} only, not as {host:?}", shared.settings.http);
+        return failed(StatusCode::FORBIDDEN, error);
+    }
+    next.run(request).await
+}
+
+/// Whether a `Host` header names loopback: an address or `localhost`, with or without a port.
+fn is_this_machine(host: &str) -> bool {
+    let name =
+        host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Response {
@@ -125,7 +148,10 @@ async fn image_file(
         return failed(StatusCode::NOT_FOUND, format!("{image}@{release} is not complete on this node"));
     }
     match ServeFile::new(folder.join(&file)).try_call(request).await {
-        Ok(response) => response.into_response(),
+        Ok(response) => {
+            let policy = HeaderValue::from_static(IMAGE_SECURITY_POLICY);
+            ([(header::CONTENT_SECURITY_POLICY, policy)], response).into_response()
+        }
         Err(error) => failed(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
@@ -136,4 +162,26 @@ fn failed(status: StatusCode, error: String) -> Response {
 
 fn stopping() -> Response {
     failed(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for host in ["127.0.0.1:8741", "127.0.0.1", "localhost:8741", "LocalHost", "[::1]:8741", "[::1]"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:8741",
+            "localhost.evil.example",
+            "10.0.0.1:8741",
+            "127.0.0.1.nip.io",
+        ] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
 }

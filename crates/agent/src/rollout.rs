@@ -13,7 +13,13 @@ use branchmesh_store::{AssembleError, ReleaseRecord};
 use branchmesh_wire::{BlockSet, NodeId, Refusal, Request};
 use bytes::Bytes;
 use futures::StreamExt;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tracing::{debug, info, warn};
 
 /// First and longest pause between two attempts to get an index part that nobody gave.
@@ -75,10 +81,11 @@ async fn indexed(
     record: Option<ReleaseRecord>,
 ) -> Result<Indexed, String> {
     let cipher = cipher_of(shared, entry)?;
-    let parts = SiteParts { shared: Arc::clone(shared) };
+    let parts = SiteParts { shared: Arc::clone(shared), crossed: AtomicU64::new(0) };
     let index =
         load_index(&entry.root, cipher.clone(), &parts).await.map_err(|error| crate::in_words(&error))?;
-    let held = Arc::new(Held { entry: entry.clone(), index: Arc::new(index), cipher });
+    let held =
+        Arc::new(Held { entry: entry.clone(), index: Arc::new(index), cipher, crossed: parts.crossed });
     let trim = shared.settings.trim || record.is_some();
     let have = blocks_here(shared, &held.index, trim).await;
     let have = import_local(shared, &held, have).await;
@@ -101,6 +108,8 @@ fn cipher_of(shared: &Shared, entry: &CatalogEntry) -> Result<Cipher, String> {
 /// Index parts from the nearest place: this disk, local origins, members, and the WAN if this node is a fetcher.
 struct SiteParts {
     shared: Arc<Shared>,
+    /// Bytes that WAN origins sent.
+    crossed: AtomicU64,
 }
 
 #[async_trait]
@@ -147,7 +156,10 @@ impl SiteParts {
         }
         for origin in self.shared.origins.iter().filter(|origin| !origin.is_local()) {
             match origin.part(release, blob).await {
-                Ok(part) => return Some(part),
+                Ok(part) => {
+                    self.crossed.fetch_add(u64::from(blob.encoded_len), Ordering::Relaxed);
+                    return Some(part);
+                }
                 Err(error) => {
                     let words = crate::in_words(&error);
                     warn!(origin = origin.url(), error = words, "an index part did not come");

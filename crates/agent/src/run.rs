@@ -10,9 +10,10 @@ use crate::{
 };
 use branchmesh_exchange::{Action, Config, Exchange, Time, TransferId};
 use branchmesh_mesh::Event;
+use branchmesh_wire::Status;
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
@@ -267,10 +268,7 @@ impl Loop {
                     debug!(peer = %node, error = crate::in_words(&error), "a note was not sent");
                 }
             }
-            Action::Gossip(mut status) => {
-                status.wan_bytes = self.wan_bytes();
-                self.shared.mesh.gossip(status);
-            }
+            Action::Gossip(status) => self.shared.mesh.gossip(self.with_wan_bytes(status)),
             Action::Dial { node, addresses } => self.shared.mesh.dial(addresses, node),
             Action::PollOrigin => self.ask_for_metadata(MetadataFrom::Origin),
             Action::FetchMetadata { node } => self.ask_for_metadata(MetadataFrom::Member(node)),
@@ -278,10 +276,17 @@ impl Loop {
         }
     }
 
-    /// Bytes that WAN origins sent since the start, whatever became of them.
-    pub fn wan_bytes(&self) -> u64 {
+    /// Completes a status with what only the origins know: the bytes that they sent.
+    pub fn with_wan_bytes(&self, mut status: Status) -> Status {
         let wan = self.shared.origins.iter().filter(|origin| !origin.is_local());
-        wan.map(branchmesh_repo::Origin::wan_bytes).sum()
+        status.wan_bytes = wan.map(branchmesh_repo::Origin::wan_bytes).sum();
+        for release in &mut status.releases {
+            if let Some(held) = self.shared.held(&release.release) {
+                // What an earlier run took is known from the blocks alone.
+                release.bytes_crossed = release.bytes_crossed.max(held.crossed.load(Ordering::Relaxed));
+            }
+        }
+        status
     }
 
     fn ask_for_metadata(&self, from: MetadataFrom) {

@@ -13,7 +13,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::{Mutex, mpsc};
@@ -42,6 +42,8 @@ pub(crate) struct Held {
     pub entry: CatalogEntry,
     pub index: Arc<Index>,
     pub cipher: Cipher,
+    /// Bytes that WAN origins sent for it since the start, whatever became of them.
+    pub crossed: AtomicU64,
 }
 
 impl Held {

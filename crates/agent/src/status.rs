@@ -46,7 +46,7 @@ pub struct SiteView {
     pub fetchers: Vec<String>,
     /// WAN bytes / unique encoded bytes that the site lacked; null before anything crossed the WAN.
     pub amplification: Option<f64>,
-    /// Bytes that live members took from WAN origins since they started, with indexes and metadata.
+    /// Bytes that WAN origins sent to live members for the releases that they hold or want, with their indexes.
     pub wan_bytes: u64,
     /// Encoded bytes that the site lacked and that crossed the WAN, each block counted once.
     pub unique_bytes: u64,
@@ -159,14 +159,15 @@ pub struct PeerView {
 
 /// Amplification of a site, from its members' accounts of themselves.
 ///
-/// What crossed the WAN is known exactly: each member counts the bytes that origins sent it. How much of that
+/// What crossed the WAN is known: each member counts the bytes that origins sent it for a release. How much of that
 /// was unique is a close estimate: a release's blocks cannot have been lacked more often than once, so the sum of
 /// what its members hold from the WAN is cut off at what the release has beyond the best trimmed member.
 #[must_use]
 pub fn amplification(statuses: &[Status]) -> (u64, u64, Option<f64>) {
-    let wan_bytes: u64 = statuses.iter().map(|status| status.wan_bytes).sum();
+    let all = statuses.iter().flat_map(|status| &status.releases);
+    let wan_bytes = all.clone().fold(0u64, |sum, release| sum.saturating_add(release.bytes_crossed));
     let mut releases = std::collections::BTreeMap::new();
-    for release in statuses.iter().flat_map(|status| &status.releases) {
+    for release in all {
         let (wan, lacked) = releases.entry(release.release).or_insert((0u64, u64::MAX));
         let trimmed = release.bytes_have.saturating_sub(release.bytes_wan).saturating_sub(release.bytes_lan);
         *wan = wan.saturating_add(release.bytes_wan);
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
     use branchmesh_wire::{IndexId, NodeId, ReleaseStatus, Role, WanPolicy, limits::WIRE_VERSION};
 
-    fn member(wan_bytes: u64, have: u64, wan: u64, lan: u64) -> Status {
+    fn member(crossed: u64, have: u64, wan: u64, lan: u64) -> Status {
         Status {
             version: WIRE_VERSION,
             node: NodeId([0; 32]),
@@ -207,13 +208,14 @@ mod tests {
             addresses: Vec::new(),
             fetching: false,
             metadata: 0,
-            wan_bytes,
+            wan_bytes: 0,
             releases: vec![ReleaseStatus {
                 release: IndexId::of(b"release"),
                 bytes_total: 1000,
                 bytes_have: have,
                 bytes_wan: wan,
                 bytes_lan: lan,
+                bytes_crossed: crossed,
                 complete: false,
                 strip: Strip::default(),
             }],

@@ -13,7 +13,10 @@ use branchmesh_mesh::RequestError;
 use branchmesh_repo::OriginError;
 use branchmesh_wire::{IndexId, NodeId, Refusal};
 use futures::StreamExt;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -187,6 +190,7 @@ async fn fetch_blocks(
         while let Some(next) = stream.next().await {
             match next {
                 Ok((block, data)) => {
+                    held.crossed.fetch_add(data.bytes().len() as u64, Ordering::Relaxed);
                     let Some(entry) = held.block(block) else { continue };
                     missing.retain(|other| *other != block);
                     writer.send(Job::Write { transfer, block, at: entry.location(), data }).await;

@@ -133,7 +133,7 @@ fn site_view(agent: &Loop, members: &[MemberReport]) -> SiteView {
 
 /// What this node would gossip now.
 fn own_status(agent: &Loop) -> Status {
-    Status { wan_bytes: agent.wan_bytes(), ..agent.exchange.status() }
+    agent.with_wan_bytes(agent.exchange.status())
 }
 
 fn member_view(agent: &Loop, status: &Status, connected: bool) -> MemberView {

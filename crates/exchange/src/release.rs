@@ -179,6 +179,7 @@ impl Release {
             bytes_have: bytes.total(),
             bytes_wan: bytes.wan,
             bytes_lan: bytes.lan,
+            bytes_crossed: bytes.wan,
             complete: self.in_place,
             strip: self.blocks.strip(),
         })

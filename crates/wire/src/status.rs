@@ -33,7 +33,7 @@ pub struct Status {
     pub fetching: bool,
     /// Version of the newest signed timestamp that it has verified; 0 for none.
     pub metadata: u64,
-    /// Encoded bytes that it took from WAN origins since it started.
+    /// Bytes that it took from WAN origins since it started, with indexes and metadata.
     pub wan_bytes: u64,
     /// What it holds or wants, newest first.
     pub releases: Vec<ReleaseStatus>,
@@ -54,6 +54,9 @@ pub struct ReleaseStatus {
     pub bytes_wan: u64,
     /// Of these, from other nodes.
     pub bytes_lan: u64,
+    /// Bytes that WAN origins sent to this node for the release, whatever became of them: its index, and blocks that
+    /// were thrown away, too.
+    pub bytes_crossed: u64,
     /// Whether its files are in place.
     pub complete: bool,
     /// Where its segments came from, for pictures.
@@ -171,6 +174,7 @@ mod tests {
             bytes_have: u64::MAX,
             bytes_wan: u64::MAX,
             bytes_lan: u64::MAX,
+            bytes_crossed: u64::MAX,
             complete: true,
             strip: Strip::default(),
         };

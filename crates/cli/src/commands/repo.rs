@@ -16,6 +16,14 @@ pub enum Repo {
         #[arg(long, value_name = "DIR")]
         keys: PathBuf,
     },
+    /// Signs the metadata anew before it expires (the timestamp does after 30 days)
+    Refresh {
+        /// The repository: a folder
+        url: String,
+        /// Folder with the signing keys
+        #[arg(long, value_name = "DIR")]
+        keys: PathBuf,
+    },
     /// Lists the releases of a repository
     List {
         /// The repository: a folder or a URL
@@ -41,6 +49,13 @@ impl Repo {
                     "its keys are in {0}: keep them offline and backed up. Give {0}/root.json to every node",
                     keys.display()
                 );
+                Ok(())
+            }
+            Self::Refresh { url, keys } => {
+                branchmesh_repo::renew(&url, &keys)
+                    .await
+                    .map_err(|error| Failure::failed("the metadata was not signed", &error))?;
+                eprintln!("the metadata of {url} is signed anew");
                 Ok(())
             }
             Self::List { url, root, json } => list(&url, root.as_deref(), json).await,

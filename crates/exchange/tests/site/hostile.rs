@@ -174,6 +174,7 @@ impl Subject {
                     bytes_have: have,
                     bytes_wan: 0,
                     bytes_lan: 0,
+                    bytes_crossed: 0,
                     complete: false,
                     strip: Strip::default(),
                 };
