@@ -2,7 +2,7 @@
 //! reads them.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
     path::Path,
 };
@@ -48,7 +48,7 @@ fn owner_only(_: &mut OpenOptions) {}
 
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    fs::File::open(folder)?.sync_all()
 }
 
 /// Windows opens no folder as a file; NTFS journals the rename.

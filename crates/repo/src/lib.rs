@@ -1,6 +1,6 @@
 //! The repository: plain files that anything can serve, made by a publisher and believed by nobody unread.
 //!
-//! The writing side ([`init`], [`publish`], [`promote`], [`renew`]) puts packs, index parts and signed metadata
+//! The writing side ([`init()`], [`publish()`], [`promote`], [`renew`]) puts packs, index parts and signed metadata
 //! into a folder, in an order in which a reader sees the old state or the new one, never half of one. The
 //! reading side takes them back from any origin: [`Trust`] verifies the metadata (TUF) into a [`Catalog`],
 //! [`load_index`] reads a release's index, and [`Origin`] gives index parts and blocks, each verified.
