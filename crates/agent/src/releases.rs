@@ -10,7 +10,7 @@ use crate::{
 use branchmesh_exchange::{Exchange, NewRelease};
 use branchmesh_repo::{Catalog, CatalogEntry, Subscription};
 use branchmesh_store::ReleaseRecord;
-use branchmesh_wire::IndexId;
+use branchmesh_wire::{IndexId, Status};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
@@ -61,6 +61,13 @@ pub(crate) enum Phase {
 impl Releases {
     pub fn iter(&self) -> impl Iterator<Item = (&IndexId, &Release)> {
         self.all.iter()
+    }
+
+    /// Whether somebody has the index of a release that this node is looking for.
+    pub fn is_awaited(&self, status: &Status) -> bool {
+        let indexing =
+            |id: &IndexId| self.all.get(id).is_some_and(|release| release.phase == Phase::Indexing);
+        status.releases.iter().any(|release| indexing(&release.release))
     }
 
     /// A release's image and name; its id in place of the name if it is not known.

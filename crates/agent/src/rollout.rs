@@ -127,7 +127,7 @@ impl PartSource for SiteParts {
                 self.keep(part.clone()).await;
                 return Ok(part);
             }
-            tokio::time::sleep(pause).await;
+            self.shared.wait_for_holders(pause).await;
             pause = (pause * 3 / 2).min(PART_RETRY.1);
         }
     }

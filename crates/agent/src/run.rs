@@ -181,7 +181,13 @@ impl Loop {
                 info!(peer = %node, reason, "disconnected");
                 self.exchange.handle_disconnected(now, node);
             }
-            Event::Status { status } => self.exchange.handle_status(now, status),
+            Event::Status { status } => {
+                let is_awaited = self.releases.is_awaited(&status);
+                self.exchange.handle_status(now, status);
+                if is_awaited {
+                    self.shared.set_holders(view::holders(&self.exchange, now));
+                }
+            }
             Event::Note { from, note } => {
                 if let Err(misbehaviour) = self.exchange.handle_note(now, from, note) {
                     warn!(peer = %from, error = crate::in_words(&misbehaviour), "a neighbour misbehaves");

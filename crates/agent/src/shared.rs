@@ -15,8 +15,9 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 
 /// One agent's common ground.
 pub(crate) struct Shared {
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     happenings: mpsc::Sender<Happening>,
     held: RwLock<BTreeMap<IndexId, Arc<Held>>>,
     holders: RwLock<BTreeMap<IndexId, Vec<NodeId>>>,
+    holders_changed: Notify,
     /// Verified metadata for the neighbours: a copy, so that nobody waits for `trust`.
     metadata: RwLock<BTreeMap<String, Bytes>>,
     fetcher: AtomicBool,
@@ -75,6 +77,7 @@ impl Shared {
             happenings: parts.happenings,
             held: RwLock::default(),
             holders: RwLock::default(),
+            holders_changed: Notify::new(),
             metadata: RwLock::default(),
             fetcher: AtomicBool::new(false),
         }
@@ -133,6 +136,17 @@ impl Shared {
     }
 
     pub fn set_holders(&self, all: BTreeMap<IndexId, Vec<NodeId>>) {
-        *self.holders.write().unwrap_or_else(PoisonError::into_inner) = all;
+        let mut holders = self.holders.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = *holders != all;
+        *holders = all;
+        if changed {
+            self.holders_changed.notify_waiters();
+        }
+    }
+
+    /// Waits until other members hold releases than before; not longer than `pause`.
+    pub async fn wait_for_holders(&self, pause: Duration) {
+        // Nobody having come in time is as good a reason to look again.
+        let _ = tokio::time::timeout(pause, self.holders_changed.notified()).await;
     }
 }
