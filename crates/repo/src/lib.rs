@@ -37,5 +37,5 @@ pub use publish::{Progress, PublishError, PublishOptions, Published, promote, pu
 pub use source::{MetadataSource, PartSource, SourceError};
 pub use source_files::FileError;
 pub use subscription::{Selector, Subscription, SubscriptionError};
-pub use trust::{MetadataShelf, Trust, read_catalog};
+pub use trust::{Trust, read_catalog};
 pub use verify::TrustError;

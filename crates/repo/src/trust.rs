@@ -18,7 +18,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
 };
 use tokio::task::spawn_blocking;
 
@@ -35,7 +35,6 @@ pub struct Trust {
     /// The newest root of trust: as configured, or what it led to.
     root: Bytes,
     accepted: Files,
-    shelf: MetadataShelf,
     catalog: Option<Arc<Catalog>>,
     /// Whether the folder has been looked into.
     is_loaded: bool,
@@ -51,7 +50,6 @@ impl Trust {
             folder: folder.into(),
             root: Bytes::copy_from_slice(root_json),
             accepted: Files::new(),
-            shelf: MetadataShelf::default(),
             catalog: None,
             is_loaded: false,
         })
@@ -116,14 +114,9 @@ impl Trust {
         self.accepted.get(name).cloned()
     }
 
-    /// The same files for whoever serves peers: to be read while an update is under way. Two nodes that ask each
-    /// other at the same moment would wait for each other, if serving had to wait for the update's end.
-    #[must_use]
-    pub fn shelf(&self) -> MetadataShelf {
-        self.shelf.clone()
-    }
-
-    /// All verified metadata files, by the names by which TUF clients ask for them.
+    /// All verified metadata files, by the names by which TUF clients ask for them. Whoever serves peers needs a
+    /// copy of them: two nodes that ask each other at the same moment would wait for each other, if serving had
+    /// to wait for the end of an update.
     #[must_use]
     pub fn files(&self) -> &BTreeMap<String, Bytes> {
         &self.accepted
@@ -141,7 +134,6 @@ impl Trust {
         if let Some(root) = self.accepted.get(&newest) {
             self.root = root.clone();
         }
-        self.shelf.replace(self.accepted.clone());
         self.catalog = Some(catalog);
     }
 
@@ -195,24 +187,6 @@ impl Trust {
         prepare_scratch(&folder, accepted)
             .map_err(|source| TrustError::Keep { path: folder.clone(), source })?;
         Ok(folder)
-    }
-}
-
-/// The metadata files that are believed now. Clones show the same files.
-#[derive(Clone, Default)]
-pub struct MetadataShelf {
-    files: Arc<RwLock<Files>>,
-}
-
-impl MetadataShelf {
-    /// A verified metadata file under the name by which TUF clients ask for it.
-    #[must_use]
-    pub fn file(&self, name: &str) -> Option<Bytes> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    fn replace(&self, files: Files) {
-        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
     }
 }
 

@@ -69,7 +69,7 @@ pub enum TrustError {
     },
     /// Too old to be believed to be the newest.
     #[error(
-        "the {role} metadata expired at {since}; publish or run `branchmesh repo renew`, and check this machine's clock"
+        "the {role} metadata expired at {since}; publish or run `branchmesh repo refresh`, and check this machine's clock"
     )]
     Expired {
         /// Which role's file.
