@@ -121,3 +121,59 @@ impl Announcer {
         told.map_or(Time::ZERO, |at| at + timing.have_map_gap)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(ms: u64) -> Time {
+        Time::after_start(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn changes_go_out_in_batches_to_those_who_listen() {
+        let timing = Timing::default();
+        let (release, node) = (IndexId::of(b""), NodeId([1; 32]));
+        let held = BlockSet::full(9);
+        let mut announcer = Announcer::default();
+        assert_eq!(announcer.due(&timing), None);
+        announcer.gained(at(100), 4);
+        announcer.gained(at(120), 3);
+        assert_eq!(announcer.due(&timing), Some(at(150)));
+        assert!(announcer.flush(at(149), release, &held, [node].into_iter(), &timing).is_empty());
+        let blocks = Runs::pack(3..5).remove(0);
+        let notes = announcer.flush(at(150), release, &held, [node].into_iter(), &timing);
+        assert_eq!(notes, [(node, Note::Gained { release, blocks })]);
+        assert_eq!(announcer.due(&timing), None);
+    }
+
+    #[test]
+    fn full_maps_are_spaced_and_spare_the_batch() {
+        let timing = Timing::default();
+        let (release, node) = (IndexId::of(b""), NodeId([1; 32]));
+        let held = BlockSet::full(9);
+        let full = [(node, Note::Have { release, blocks: held.clone() })];
+        let mut announcer = Announcer::default();
+        announcer.owe(node);
+        announcer.gained(at(0), 1);
+        assert_eq!(announcer.flush(at(50), release, &held, [node].into_iter(), &timing), full);
+        announcer.owe(node);
+        assert_eq!(announcer.due(&timing), Some(at(1050)));
+        assert!(announcer.flush(at(1049), release, &held, [node].into_iter(), &timing).is_empty());
+        assert_eq!(announcer.flush(at(1050), release, &held, [node].into_iter(), &timing), full);
+    }
+
+    #[test]
+    fn floods_are_told_from_honest_talk() {
+        let timing = Timing::default();
+        let node = NodeId([1; 32]);
+        let mut announcer = Announcer::default();
+        let admitted = (0..100).filter(|_| announcer.admit_map(at(0), node, &timing)).count();
+        assert_eq!(admitted, MAPS_BURST as usize);
+        // An honest node's rate is always admitted.
+        assert!((1..100).all(|second| announcer.admit_map(at(second * 1000), node, &timing)));
+        assert!(announcer.admit_repeated(node, 20, 10));
+        assert!(!announcer.admit_repeated(node, 1, 10));
+    }
+}

@@ -180,7 +180,7 @@ impl Exchange {
     /// The version of the newest verified signed timestamp.
     pub fn set_metadata_version(&mut self, now: Time, version: u64) {
         if self.metadata.version != version {
-            self.metadata.version = version;
+            self.metadata.advance(version);
             self.site_changed = true;
             self.gossip.hurry();
         }
@@ -301,13 +301,16 @@ impl Exchange {
 
     /// The other side does not have a block of a transfer.
     pub fn handle_block_missing(&mut self, now: Time, transfer: TransferId, block: u32) {
-        if let Some((release, from)) = self.return_block(transfer, block)
-            && let Some(known) = self.releases.get_mut(&release)
-        {
-            match from {
-                From::Origin => known.defer(now, block, &self.config.timing),
-                From::Neighbour(node) => known.availability.lose(node, block),
+        match self.return_block(transfer, block) {
+            Some((release, From::Origin)) => {
+                self.defer(now, release, block, self.config.timing.origin_bad_block);
             }
+            Some((release, From::Neighbour(node))) => {
+                if let Some(known) = self.releases.get_mut(&release) {
+                    known.availability.lose(node, block);
+                }
+            }
+            None => {}
         }
         self.settle(now);
     }
@@ -315,19 +318,16 @@ impl Exchange {
     /// A block of a transfer did not verify. The sender is quarantined for the release; an origin is asked for the
     /// block again later.
     pub fn handle_block_bad(&mut self, now: Time, transfer: TransferId, block: u32) {
-        if let Some((release, from)) = self.return_block(transfer, block)
-            && let Some(known) = self.releases.get_mut(&release)
-        {
-            match from {
-                From::Origin => {
-                    tracing::warn!(%release, block, "the origin sent a block that does not verify");
-                    known.defer(now, block, &self.config.timing);
-                }
-                From::Neighbour(node) => {
-                    tracing::warn!(%release, block, %node, "a neighbour sent a block that does not verify");
-                    self.discredit(now, node, release, Offence::BadBlock);
-                }
+        match self.return_block(transfer, block) {
+            Some((release, From::Origin)) => {
+                tracing::warn!(%release, block, "the origin sent a block that does not verify");
+                self.defer(now, release, block, self.config.timing.origin_bad_block);
             }
+            Some((release, From::Neighbour(node))) => {
+                tracing::warn!(%release, block, %node, "a neighbour sent a block that does not verify");
+                self.discredit(now, node, release, Offence::BadBlock);
+            }
+            None => {}
         }
         self.settle(now);
     }
@@ -336,9 +336,13 @@ impl Exchange {
     pub fn handle_transfer_ended(&mut self, now: Time, transfer: TransferId, outcome: Outcome) {
         if let Some(ended) = self.end_transfer(transfer) {
             match (ended.from, outcome) {
-                // Nothing is left to do about a transfer that ended with everything delivered: it is gone already.
-                (From::Origin, Outcome::Done) if ended.delivered > 0 => {}
                 (_, Outcome::Failed(Failure::Local)) => self.pause_release(now, ended.release),
+                // It is up: what it did not give this time may be cut off, or damaged. The rest need not wait.
+                (From::Origin, _) if ended.delivered > 0 => {
+                    for block in ended.left {
+                        self.defer(now, ended.release, block, self.config.timing.origin_backoff_min);
+                    }
+                }
                 (From::Origin, _) => self.origin.failed(now, &mut self.rng, &self.config.timing),
                 (From::Neighbour(node), Outcome::Done) => {
                     self.neighbour_failed(now, node, ended.release, Failure::Stalled);
@@ -559,6 +563,15 @@ impl Exchange {
             self.end_transfer(id);
         }
         Some((release, from))
+    }
+
+    /// The origin is asked for `block` again after a while, at first `pause`.
+    fn defer(&mut self, now: Time, release: IndexId, block: u32, pause: Duration) {
+        let timing = &self.config.timing;
+        let known = self.releases.get_mut(&release);
+        if known.is_some_and(|known| !known.defer(now, block, pause, timing)) {
+            self.origin.failed(now, &mut self.rng, timing);
+        }
     }
 
     /// Claims of `node` about `release` do not count for a while.

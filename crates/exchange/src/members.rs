@@ -267,3 +267,119 @@ fn rank_hash(node: &NodeId) -> [u8; 32] {
     hasher.update(b"branchmesh rank").update(&node.0);
     *hasher.finalize().as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use branchmesh_wire::limits::WIRE_VERSION;
+
+    const TIMEOUT: Duration = Duration::from_secs(4);
+
+    fn status(node: u8, incarnation: u64, sequence: u64) -> Status {
+        Status {
+            version: WIRE_VERSION,
+            node: NodeId([node; 32]),
+            name: format!("pc-{node}"),
+            peer_id: String::new(),
+            role: Role::Client,
+            wan_policy: WanPolicy::Fetcher,
+            incarnation,
+            sequence,
+            addresses: Vec::new(),
+            fetching: false,
+            metadata: 0,
+            wan_bytes: 0,
+            releases: Vec::new(),
+            leaving: false,
+        }
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::after_start(Duration::from_millis(ms))
+    }
+
+    fn members() -> (Members, Timing) {
+        (Members::new(NodeId([0; 32])), Timing::default())
+    }
+
+    #[test]
+    fn late_and_foreign_words_are_ignored() {
+        let (mut members, timing) = members();
+        assert!(members.hear(at(0), status(1, 10, 5), &timing));
+        assert!(!members.hear(at(0), status(1, 10, 5), &timing), "the same again");
+        assert!(!members.hear(at(0), status(1, 10, 4), &timing), "overtaken");
+        assert!(!members.hear(at(0), status(1, 9, 99), &timing), "an earlier life");
+        assert!(members.hear(at(0), status(1, 11, 1), &timing), "restarted");
+        assert!(!members.hear(at(0), status(0, 1, 1), &timing), "its own echo");
+        let other_version = Status { version: WIRE_VERSION + 1, ..status(2, 1, 1) };
+        assert!(!members.hear(at(0), other_version, &timing));
+    }
+
+    #[test]
+    fn who_hangs_up_is_gone_until_a_later_word() {
+        let (mut members, timing) = members();
+        let node = NodeId([1; 32]);
+        members.hear(at(0), status(1, 10, 1), &timing);
+        assert!(members.connect(at(0), node, "pc-1"));
+        members.disconnect(at(1000), &node);
+        assert_eq!(members.live(at(1000), TIMEOUT).count(), 0);
+        assert!(!members.hear(at(1100), status(1, 10, 2), &timing), "was under way when it died");
+        assert!(members.hear(at(1400), status(1, 10, 3), &timing), "it lives, only the connection is gone");
+        assert_eq!(members.live(at(1400), TIMEOUT).count(), 1);
+        assert_eq!(members.live(at(5400), TIMEOUT).count(), 0, "silent");
+    }
+
+    #[test]
+    fn a_goodbye_is_final_and_a_restart_is_not() {
+        let (mut members, timing) = members();
+        members.hear(at(0), status(1, 10, 1), &timing);
+        members.hear(at(0), Status { leaving: true, ..status(1, 10, 2) }, &timing);
+        assert_eq!(members.live(at(0), TIMEOUT).count(), 0);
+        assert!(!members.hear(at(1000), status(1, 10, 3), &timing));
+        // Its clock was set back meanwhile.
+        assert!(members.hear(at(1000), status(1, 3, 1), &timing));
+        assert_eq!(members.live(at(1000), TIMEOUT).count(), 1);
+    }
+
+    #[test]
+    fn a_connected_member_stays_but_its_lease_does_not() {
+        let (mut members, timing) = members();
+        members.connect(at(0), NodeId([1; 32]), "pc-1");
+        members.hear(at(0), status(1, 10, 1), &timing);
+        members.expire(at(60_000), TIMEOUT);
+        assert_eq!(members.live(at(60_000), TIMEOUT).count(), 1);
+        assert!(members.candidates(at(60_000), TIMEOUT, 10).is_empty());
+    }
+
+    #[test]
+    fn members_are_bounded() {
+        let (mut members, timing) = members();
+        for number in 0..2 * MEMBERS_MAX as u32 {
+            let mut one = status(1, 1, 1);
+            one.node.0[..4].copy_from_slice(&number.to_le_bytes());
+            members.hear(at(0), one, &timing);
+        }
+        assert_eq!(members.all().count(), MEMBERS_MAX);
+        assert!(!members.connect(at(0), NodeId([9; 32]), "late"));
+        members.expire(at(4000), TIMEOUT);
+        assert_eq!(members.all().count(), 0);
+    }
+
+    #[test]
+    fn seeds_come_first_then_the_long_running_ones() {
+        let (mut members, timing) = members();
+        members.hear(at(0), status(1, 1000, 1), &timing);
+        members.hear(at(0), status(2, 10_000, 1), &timing);
+        members.hear(at(0), Status { role: Role::Seed, ..status(3, 10_000, 1) }, &timing);
+        members.hear(at(0), Status { wan_policy: WanPolicy::LastResort, ..status(4, 1, 1) }, &timing);
+        members.hear(at(0), Status { wan_policy: WanPolicy::Never, ..status(5, 1, 1) }, &timing);
+        let order: Vec<u8> =
+            members.candidates(at(0), TIMEOUT, 0).iter().map(|candidate| candidate.node.0[0]).collect();
+        assert_eq!(order, [3, 1, 2, 4]);
+        // Every member computes the same ranks, whichever of them it is itself.
+        let mine = members.my_rank(at(0), TIMEOUT, WanPolicy::Fetcher, Role::Client, 9000);
+        let ranks: Vec<Rank> =
+            members.candidates(at(0), TIMEOUT, 9000).iter().map(|candidate| candidate.rank).collect();
+        assert!(ranks[1] < mine && mine < ranks[3]);
+    }
+}

@@ -18,6 +18,12 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
+    /// A newer version was verified here. Whoever has a still newer one may be asked for it at once.
+    pub(crate) fn advance(&mut self, version: u64) {
+        self.version = version;
+        self.failures.clear();
+    }
+
     /// Whether nobody is being asked.
     pub(crate) fn is_free(&self, now: Time, timing: &Timing) -> bool {
         self.asked.is_none_or(|(_, at, _)| now >= at + timing.metadata_timeout)
@@ -60,5 +66,49 @@ impl Metadata {
         let (times, until) = self.failures.entry(node).or_insert((0, now));
         *until = now + doubled(timing.metadata_backoff, *times, BACKOFF_MAX);
         *times = times.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_promises_and_does_not_give_is_left_alone_for_longer_and_longer() {
+        let timing = Timing::default();
+        let node = NodeId([1; 32]);
+        let mut metadata = Metadata::default();
+        let mut now = Time::ZERO;
+        for pause in [1, 2, 4, 8] {
+            assert!(metadata.is_free(now, &timing) && metadata.may_ask(now, &node));
+            metadata.ask(now, node, &timing);
+            assert!(!metadata.is_free(now, &timing));
+            metadata.answered(now, node, true, &timing);
+            let until = now + Duration::from_secs(pause);
+            assert_eq!(metadata.next(now, &timing), Some(until));
+            assert!(!metadata.may_ask(now, &node));
+            now = until;
+        }
+        metadata.ask(now, node, &timing);
+        metadata.advance(7);
+        metadata.answered(now, node, true, &timing);
+        assert!(metadata.may_ask(now, &node), "it kept its promise");
+        // Also where the version is told after the answer.
+        metadata.ask(now, node, &timing);
+        metadata.answered(now, node, true, &timing);
+        metadata.advance(8);
+        assert!(metadata.may_ask(now, &node));
+    }
+
+    #[test]
+    fn a_member_that_never_answers_is_given_up() {
+        let timing = Timing::default();
+        let (silent, other) = (NodeId([1; 32]), NodeId([2; 32]));
+        let mut metadata = Metadata::default();
+        metadata.ask(Time::ZERO, silent, &timing);
+        let later = Time::ZERO + timing.metadata_timeout;
+        assert!(metadata.is_free(later, &timing));
+        metadata.ask(later, other, &timing);
+        assert!(!metadata.may_ask(later, &silent) && metadata.may_ask(later, &other));
     }
 }

@@ -105,3 +105,56 @@ impl Origin {
         self.poll_at.unwrap_or_default().max(answered_by).max(self.retry_at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use std::time::Duration;
+
+    #[test]
+    fn three_failures_in_a_row_give_the_lease_away() {
+        let (timing, mut rng) = (Timing::default(), ChaCha8Rng::seed_from_u64(1));
+        let mut origin = Origin::default();
+        let mut now = Time::ZERO;
+        for rest in [30, 60, 120, 240, 300, 300] {
+            for failure in 1..=FAILURES_MAX {
+                assert!(origin.is_ready(now) && origin.resting(now).is_none());
+                origin.failed(now, &mut rng, &timing);
+                let failures = origin.failures();
+                origin.failed(now, &mut rng, &timing);
+                assert_eq!(origin.failures(), failures, "what fails together is one failure");
+                assert_eq!(origin.resting(now).is_some(), failure == FAILURES_MAX);
+                assert!(origin.retry_at() > now);
+                if failure < FAILURES_MAX {
+                    now = origin.retry_at();
+                }
+            }
+            assert_eq!(origin.resting(now), Some(now + Duration::from_secs(rest)));
+            now = origin.retry_at();
+        }
+        origin.succeeded();
+        assert!(origin.is_ready(Time::ZERO) && origin.failures() == 0);
+    }
+
+    #[test]
+    fn polls_come_at_once_then_at_the_interval_and_never_two_at_a_time() {
+        let (timing, mut rng) = (Timing::default(), ChaCha8Rng::seed_from_u64(1));
+        let mut origin = Origin::default();
+        let now = Time::after_start(Duration::from_secs(100));
+        assert!(origin.take_poll(now, &mut rng, &timing));
+        let much_later = now + timing.metadata_timeout * 9 / 10;
+        assert!(!origin.take_poll(much_later, &mut rng, &timing), "the first is unanswered");
+        origin.polled(now, true, &mut rng, &timing);
+        let next = origin.next_poll(&timing);
+        let wait = next.since(now);
+        assert!(wait >= timing.poll * 9 / 10 && wait <= timing.poll * 11 / 10, "{wait:?}");
+        assert!(!origin.take_poll(now + wait / 2, &mut rng, &timing));
+        assert!(origin.take_poll(next, &mut rng, &timing));
+        origin.polled(next, false, &mut rng, &timing);
+        assert!(origin.next_poll(&timing).since(next) <= timing.origin_backoff_min);
+        origin.polled(next, true, &mut rng, &timing);
+        origin.forget_polls();
+        assert!(origin.take_poll(next, &mut rng, &timing), "a new fetcher asks at once");
+    }
+}

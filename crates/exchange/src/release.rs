@@ -12,12 +12,12 @@ use crate::{
     time::Time,
 };
 use branchmesh_wire::{BlockSet, IndexId, ReleaseStatus, Segments, Source};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Releases in exchange at the same time; protects memory (a release of 60 GB takes about 4 MiB, and 150 KiB more per
 /// neighbour).
 pub const RELEASES_MAX: usize = 64;
-/// Blocks of a release that the origin may serve badly before it is not asked for any of them; protects memory.
+/// Blocks of a release that the origin may fail to give before it counts as failing altogether; protects memory.
 const DEFERRED_MAX: usize = 4096;
 
 /// A release that the agent has the index of.
@@ -35,7 +35,7 @@ pub struct NewRelease {
     pub wanted: bool,
 }
 
-/// A block that the origin serves badly.
+/// A block that the origin did not give, or gave badly.
 struct Deferred {
     until: Time,
     times: u32,
@@ -125,18 +125,19 @@ impl Release {
         lost
     }
 
-    /// The origin served `block` badly: it is asked for this block again only after a while.
-    pub(crate) fn defer(&mut self, now: Time, block: u32, timing: &Timing) {
+    /// The origin did not give `block`, or gave it badly: it is asked for it again only after a while, which begins
+    /// with `pause` and doubles. Returns false if there are too many such blocks.
+    pub(crate) fn defer(&mut self, now: Time, block: u32, pause: Duration, timing: &Timing) -> bool {
         if self.deferred.len() >= DEFERRED_MAX && !self.deferred.contains_key(&block) {
-            self.paused_until = now + timing.origin_bad_block;
-            return;
+            return false;
         }
         let deferred = self.deferred.entry(block).or_insert(Deferred { until: now, times: 0 });
-        deferred.until = now + doubled(timing.origin_bad_block, deferred.times, timing.origin_backoff_max);
+        deferred.until = now + doubled(pause, deferred.times, timing.origin_backoff_max);
         deferred.times = deferred.times.saturating_add(1);
+        true
     }
 
-    /// Blocks that the origin served badly, and when the first of them is asked for again.
+    /// Blocks that the origin did not give, and when the first of them is asked for again.
     pub(crate) fn deferred(&self) -> (usize, Option<Time>) {
         (self.deferred.len(), self.deferred.values().map(|deferred| deferred.until).min())
     }

@@ -100,7 +100,7 @@ pub enum Waiting {
         /// When.
         retry_in: Duration,
     },
-    /// What the origin has of some blocks does not verify; it is asked again.
+    /// The origin does not give some blocks, or what it gives does not verify; it is asked again.
     OriginCorrupt {
         /// Blocks.
         blocks: usize,
@@ -311,7 +311,7 @@ impl fmt::Display for Waiting {
             ),
             Self::OriginCorrupt { blocks, retry_in } => write!(
                 f,
-                "{blocks} blocks are damaged at the origin (run `branchmesh repo verify` there); tries again in {}",
+                "{blocks} blocks are missing or damaged at the origin (run `branchmesh repo verify` there); tries again in {}",
                 span(retry_in)
             ),
             Self::StoreFailed { retry_in } => {
