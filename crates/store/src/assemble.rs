@@ -1,5 +1,8 @@
 //! From blocks to files: a release is put together beside its place, synced, and moved there in one step.
 //!
+//! Much of it can be done [ahead](Store::assemble_ahead), while blocks still arrive: after the last one, only what
+//! that brought has to be written. What was done ahead is remembered in memory; after a restart it is done again.
+//!
 //! Whoever looks sees no folder or a whole one. The ledger remembers which index a folder was made from, so that
 //! assembling again costs nothing; that row is written before the folder gets its name, and means nothing
 //! without the folder.
@@ -8,27 +11,48 @@
 //! they are zeros that take up space.
 
 use crate::{
-    error::{ReadError, StoreError},
-    files, images,
+    error::StoreError,
+    files,
+    fill::{Job, Run, Work, holes, path_in, runs},
+    images,
     ledger::{self, Folder},
     store::Store,
 };
-use branchmesh_image::{BlockError, BlockId, Cipher, Decoder, Extent, FileEntry, Index};
+use branchmesh_image::{BlockError, BlockId, Cipher, FileEntry, Index};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        TryLockError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 /// Threads that read, decode and write. The machine has other work to do, and two keep a disk busy.
 const THREADS: usize = 2;
 
-/// Blocks that a thread takes at a time: some 4 MiB, enough that opening a file for them costs nothing.
-const RUN_BLOCKS_MAX: u32 = 64;
+/// Releases that are put together ahead at the same time. Each has a flag in memory for each run: 16 KiB for 60 GB.
+const AHEAD_MAX: usize = 8;
+
+/// What was written ahead of the releases whose blocks still arrive, by ledger key.
+#[derive(Default)]
+pub(crate) struct Ahead(HashMap<String, Begun>);
+
+/// A folder that is being filled.
+struct Begun {
+    /// Of which index.
+    identity: BlockId,
+    /// For each run, whether it is written.
+    done: Vec<AtomicBool>,
+}
+
+impl Ahead {
+    /// Forgets what was written of a release; its folder goes, or is gone.
+    pub(crate) fn forget(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+}
 
 /// Why a release was not put together. Nothing of it is left, and an earlier folder of it stays.
 #[derive(Debug, thiserror::Error)]
@@ -58,35 +82,6 @@ pub enum AssembleError {
     Store(#[from] StoreError),
 }
 
-/// Some blocks in a row, and where their content belongs.
-struct Run<'a> {
-    file: &'a FileEntry,
-    offset: u64,
-    first: u32,
-    count: u32,
-}
-
-/// One assembly under way, shared by its threads.
-struct Work<'a> {
-    store: &'a Store,
-    index: &'a Index,
-    cipher: &'a Cipher,
-    folder: &'a Path,
-    runs: Vec<Run<'a>>,
-    next: AtomicUsize,
-    stop: AtomicBool,
-    trouble: Mutex<Trouble>,
-    progress: &'a (dyn Fn(u64) + Sync),
-}
-
-/// What went wrong so far.
-#[derive(Default)]
-struct Trouble {
-    to_fetch: BTreeSet<u32>,
-    rotten: bool,
-    fatal: Option<AssembleError>,
-}
-
 impl Store {
     /// Puts the files of a release in place and gives their folder. Returns at once if they are there.
     ///
@@ -100,8 +95,8 @@ impl Store {
     ) -> Result<PathBuf, AssembleError> {
         let (image, release) = (&index.root().image, &index.root().release);
         images::check(image, release)?;
-        let _assembly = self.assembly_turn();
-        let identity = BlockId::of(&index.root().to_bytes());
+        let mut ahead = self.assembly_turn();
+        let (identity, key) = (identity(index), ledger::key(image, release));
         let folder = self.release_folder(image, release);
         if self.is_assembled(index, identity)? {
             return Ok(folder);
@@ -113,11 +108,13 @@ impl Store {
         if !missing.is_empty() {
             return Err(AssembleError::Missing { blocks: missing });
         }
+        let runs = runs(index);
         let partial = self.partial_folder(image, release);
-        images::remove(&partial)?;
         let assembled = self
-            .fill(index, cipher, &partial, progress)
+            .begun(&mut ahead, &key, identity, index, &runs)
+            .and_then(|begun| self.finish(index, cipher, &partial, &runs, &begun.done, progress))
             .and_then(|()| Ok(self.put_in_place(image, release, identity)?));
+        ahead.forget(&key);
         if let Err(error) = assembled {
             if let Err(left) = images::remove(&partial) {
                 tracing::warn!(error = %left, "what was assembled so far could not be removed");
@@ -126,6 +123,69 @@ impl Store {
         }
         tracing::debug!(%image, %release, "release is assembled");
         Ok(folder)
+    }
+
+    /// Writes what is here of a release's files and was not written yet, beside their place, and gives the bytes.
+    /// It ends soon after `budget` bytes, and does nothing while an assembly is under way. After an error the release
+    /// can still be [assembled](Self::assemble), which will say what is wrong.
+    pub fn assemble_ahead(&self, index: &Index, cipher: &Cipher, budget: u64) -> Result<u64, AssembleError> {
+        let (image, release) = (&index.root().image, &index.root().release);
+        images::check(image, release)?;
+        let mut ahead = match self.try_assembly_turn() {
+            Ok(ahead) => ahead,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(0),
+        };
+        let (identity, key) = (identity(index), ledger::key(image, release));
+        let is_full = ahead.0.len() >= AHEAD_MAX && !ahead.0.contains_key(&key);
+        if is_full || self.is_assembled(index, identity)? {
+            return Ok(0);
+        }
+        let runs = runs(index);
+        let begun = self.begun(&mut ahead, &key, identity, index, &runs)?;
+        let mut bytes = 0;
+        let todo = (0..runs.len())
+            .filter(|run| !begun.done[*run].load(Ordering::Relaxed))
+            .filter(|run| index.blocks()[runs[*run].blocks()].iter().all(|block| self.has(&block.location())))
+            .take_while(|run| {
+                let within = bytes < budget;
+                bytes += runs[*run].bytes(index);
+                within
+            })
+            .collect();
+        let written = AtomicU64::new(0);
+        let count = |bytes| {
+            written.fetch_add(bytes, Ordering::Relaxed);
+        };
+        let partial = self.partial_folder(image, release);
+        // One thread: the machine has other work to do, and the network is slower.
+        let (folder, done) = (partial.as_path(), begun.done.as_slice());
+        let job = Job { store: self, index, cipher, folder, runs: &runs, done, progress: &count };
+        Work::new(job, todo).run(1)?;
+        Ok(written.into_inner())
+    }
+
+    /// The folder that is being filled for this index, new if there is none yet.
+    fn begun<'a>(
+        &self,
+        ahead: &'a mut Ahead,
+        key: &str,
+        identity: BlockId,
+        index: &Index,
+        runs: &[Run<'_>],
+    ) -> Result<&'a Begun, AssembleError> {
+        if ahead.0.get(key).is_none_or(|begun| begun.identity != identity) {
+            ahead.forget(key);
+            let partial = self.partial_folder(&index.root().image, &index.root().release);
+            images::remove(&partial)?;
+            if let Err(error) = self.lay_out(index, &partial) {
+                images::remove(&partial)?;
+                return Err(error.into());
+            }
+            let done = runs.iter().map(|_| AtomicBool::new(false)).collect();
+            ahead.0.insert(key.into(), Begun { identity, done });
+        }
+        Ok(&ahead.0[key])
     }
 
     /// Whether the folder was made from this index and its files still have their sizes.
@@ -141,38 +201,29 @@ impl Store {
             && index.files().iter().all(has_its_size))
     }
 
-    fn fill(
+    /// Makes the files, each one hole, if the disk has room for all that they will hold.
+    fn lay_out(&self, index: &Index, folder: &Path) -> Result<(), StoreError> {
+        create_dir(folder)?;
+        let data: u64 = index.files().iter().map(|file| file.size - holes(file)).sum();
+        self.space().check(folder, data)?;
+        index.files().iter().try_for_each(|file| create(folder, file))
+    }
+
+    /// Writes all that is not written yet, and makes it durable.
+    fn finish(
         &self,
         index: &Index,
         cipher: &Cipher,
         folder: &Path,
+        runs: &[Run<'_>],
+        done: &[AtomicBool],
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), AssembleError> {
-        create_dir(folder)?;
-        let runs = runs(index);
+        let todo: Vec<usize> = (0..runs.len()).filter(|run| !done[*run].load(Ordering::Relaxed)).collect();
         let size: u64 = index.files().iter().map(|file| file.size).sum();
-        let data: u64 = index.files().iter().map(|file| file.size - holes(file)).sum();
-        self.space().check(folder, data)?;
-        index.files().iter().try_for_each(|file| create(folder, file))?;
-        progress(size - data);
-        let work = Work {
-            store: self,
-            index,
-            cipher,
-            folder,
-            runs,
-            next: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-            trouble: Mutex::default(),
-            progress,
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..THREADS.min(work.runs.len()) {
-                scope.spawn(|| work.run());
-            }
-            work.run();
-        });
-        work.outcome()?;
+        progress(size - todo.iter().map(|run| runs[*run].bytes(index)).sum::<u64>());
+        let job = Job { store: self, index, cipher, folder, runs, done, progress };
+        Work::new(job, todo).run(THREADS)?;
         Ok(sync(folder, index.files())?)
     }
 
@@ -195,113 +246,9 @@ impl Store {
     }
 }
 
-impl Work<'_> {
-    /// What each thread does: runs, one after the other, until there are no more.
-    fn run(&self) {
-        let done = self.try_run();
-        if let Err(error) = done {
-            self.stop.store(true, Ordering::Relaxed);
-            self.trouble().fatal.get_or_insert(error);
-        }
-    }
-
-    fn try_run(&self) -> Result<(), AssembleError> {
-        // Making a decoder fails only if there is no memory for it; no block is to blame.
-        let mut decoder = Decoder::new(self.cipher.clone())
-            .map_err(|source| AssembleError::Decode { id: BlockId::of(&[]), source })?;
-        while !self.stop.load(Ordering::Relaxed) {
-            let Some(run) = self.runs.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
-            self.write(run, &mut decoder)?;
-        }
-        Ok(())
-    }
-
-    fn write(&self, run: &Run<'_>, decoder: &mut Decoder) -> Result<(), AssembleError> {
-        let path = path_in(self.folder, run.file);
-        let target = fs::OpenOptions::new().write(true).open(&path);
-        let target = target.map_err(|error| StoreError::io("open", &path, error))?;
-        let mut offset = run.offset;
-        for number in run.first..run.first + run.count {
-            let entry = &self.index.blocks()[number as usize];
-            let length = u64::from(entry.blob.plain_len);
-            match self.store.read(&entry.location(), &entry.blob.id) {
-                Ok(block) => {
-                    let plain = decoder
-                        .decode(&entry.blob, &block)
-                        .map_err(|source| AssembleError::Decode { id: entry.blob.id, source })?;
-                    files::write_all_at(&target, &plain, offset)
-                        .map_err(|error| StoreError::io("write", &path, error))?;
-                    (self.progress)(length);
-                }
-                // Going on finds all of them at once.
-                Err(ReadError::NotHere(_)) => self.to_fetch(number, false),
-                Err(ReadError::Rotten { .. }) => self.to_fetch(number, true),
-                Err(ReadError::Io(error)) => return Err(error.into()),
-            }
-            offset += length;
-        }
-        Ok(())
-    }
-
-    fn to_fetch(&self, number: u32, rotten: bool) {
-        let mut trouble = self.trouble();
-        trouble.to_fetch.insert(number);
-        trouble.rotten |= rotten;
-    }
-
-    fn outcome(&self) -> Result<(), AssembleError> {
-        let trouble = std::mem::take(&mut *self.trouble());
-        let blocks: Vec<u32> = trouble.to_fetch.into_iter().collect();
-        match trouble.fatal {
-            Some(error) => Err(error),
-            None if blocks.is_empty() => Ok(()),
-            None if trouble.rotten => Err(AssembleError::Rotten { blocks }),
-            None => Err(AssembleError::Missing { blocks }),
-        }
-    }
-
-    fn trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The index's blocks in runs. An index that was put together by `Index::assemble` has all blocks that its files
-/// name.
-fn runs(index: &Index) -> Vec<Run<'_>> {
-    let mut runs = Vec::new();
-    for file in index.files() {
-        let mut offset = 0;
-        for extent in &file.extents {
-            let (first, count) = match extent {
-                Extent::Hole(length) => {
-                    offset += length;
-                    continue;
-                }
-                Extent::Blocks { first, count } => (*first, *count),
-            };
-            let blocks = &index.blocks()[first as usize..(first + count) as usize];
-            for (number, chunk) in (0u32..).zip(blocks.chunks(RUN_BLOCKS_MAX as usize)) {
-                let skipped = number * RUN_BLOCKS_MAX;
-                let count = RUN_BLOCKS_MAX.min(count - skipped);
-                runs.push(Run { file, offset, first: first + skipped, count });
-                offset += chunk.iter().map(|block| u64::from(block.blob.plain_len)).sum::<u64>();
-            }
-        }
-    }
-    runs
-}
-
-fn holes(file: &FileEntry) -> u64 {
-    let length = |extent: &Extent| match extent {
-        Extent::Hole(length) => *length,
-        Extent::Blocks { .. } => 0,
-    };
-    file.extents.iter().map(length).sum()
-}
-
-/// A file's path inside the release's folder. The index has checked each component.
-fn path_in(folder: &Path, file: &FileEntry) -> PathBuf {
-    file.path.split('/').fold(folder.to_path_buf(), |path, component| path.join(component))
+/// What a folder's origin is remembered by.
+fn identity(index: &Index) -> BlockId {
+    BlockId::of(&index.root().to_bytes())
 }
 
 fn create_dir(folder: &Path) -> Result<(), StoreError> {

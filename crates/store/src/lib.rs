@@ -25,6 +25,7 @@ mod disk;
 mod error;
 mod extents;
 mod files;
+mod fill;
 mod images;
 mod ledger;
 mod packs;

@@ -35,12 +35,13 @@ impl Store {
     /// [`drop_unreferenced`](Self::drop_unreferenced). The active release is not removed.
     pub fn retire(&self, image: &str, release: &str) -> Result<(), StoreError> {
         images::check(image, release)?;
-        let _assembly = self.assembly_turn();
+        let mut ahead = self.assembly_turn();
         let _turn = self.folder_turn();
         if self.current(image)?.as_deref() == Some(release) {
             return Err(StoreError::Active { image: image.into(), release: release.into() });
         }
         let key = ledger::key(image, release);
+        ahead.forget(&key);
         self.ledger().remove_release(&key, Some(Folder::Retiring))?;
         self.remove_folder(image, release)?;
         self.ledger().set_folder(&key, None)?;

@@ -4,6 +4,7 @@
 //! back holds the commit turn. Lock order: assembly turn, folder turn, commit turn, presence, ledger.
 
 use crate::{
+    assemble::Ahead,
     disk::{Disk, SystemDisk},
     error::{ReadError, StoreError},
     extents::Extents,
@@ -19,7 +20,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockResult},
 };
 
 /// Most packs with fresh blocks; one more commits. Each holds a file open, and Linux gives a process 1024.
@@ -43,7 +44,7 @@ struct Inner {
     presence: RwLock<Presence>,
     commit_turn: Mutex<()>,
     folder_turn: Mutex<()>,
-    assembly_turn: Mutex<()>,
+    assembly_turn: Mutex<Ahead>,
     /// Held, not used: the system frees it when the process ends, however it ends.
     _lock: fs::File,
 }
@@ -310,8 +311,13 @@ impl Store {
     }
 
     /// Held while a release is put together or taken away: one at a time has all of the disk's speed.
-    pub(crate) fn assembly_turn(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn assembly_turn(&self) -> MutexGuard<'_, Ahead> {
         self.inner.assembly_turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for whoever has time.
+    pub(crate) fn try_assembly_turn(&self) -> TryLockResult<MutexGuard<'_, Ahead>> {
+        self.inner.assembly_turn.try_lock()
     }
 }
 

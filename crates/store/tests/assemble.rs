@@ -150,6 +150,75 @@ fn a_wrong_key_is_named_as_such() {
     assert!(store.has(&sample.at(0)));
 }
 
+/// Stores the blocks whose numbers leave `rest` when divided by three, in stretches of 40.
+fn store_third(sample: &Sample, store: &Store, rest: usize) {
+    let third = (0..sample.blocks.len()).filter(|number| number / 40 % 3 == rest);
+    third.for_each(|number| store.write(&sample.at(number), &sample.blocks[number]).unwrap());
+}
+
+#[test]
+fn what_is_here_is_written_ahead_and_seen_only_when_all_is_there() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let store = Store::open(data_dir.path()).unwrap();
+    let sample = sample("7");
+    let mut ahead = 0;
+    for rest in 0..3 {
+        store_third(&sample, &store, rest);
+        ahead += store.assemble_ahead(&sample.index, &sample.cipher, 1 << 20).unwrap();
+        ahead += store.assemble_ahead(&sample.index, &sample.cipher, u64::MAX).unwrap();
+        assert_eq!(store.assemble_ahead(&sample.index, &sample.cipher, u64::MAX).unwrap(), 0);
+        assert_eq!(image_folder(data_dir.path()), [".7.partial"]);
+    }
+    let data: u64 = sample.index.blocks().iter().map(|block| u64::from(block.blob.plain_len)).sum();
+    assert!(ahead >= data, "{ahead} bytes of at least {data} were written ahead");
+    // Nothing is left to read: what was written ahead is what is put in place.
+    let done = AtomicU64::new(0);
+    let calls = AtomicU64::new(0);
+    let folder = store
+        .assemble(&sample.index, &sample.cipher, &|bytes| {
+            done.fetch_add(bytes, Ordering::Relaxed);
+            calls.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap();
+    sample.assert_is_in(&folder);
+    let size: usize = sample.files.iter().map(|(_, content)| content.len()).sum();
+    assert_eq!((done.into_inner(), calls.into_inner()), (size as u64, 1));
+    assert_eq!(store.assemble_ahead(&sample.index, &sample.cipher, u64::MAX).unwrap(), 0);
+    assert_eq!(image_folder(data_dir.path()), ["7"]);
+}
+
+#[test]
+fn what_was_written_ahead_of_another_index_or_retired_is_not_used() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let store = Store::open(data_dir.path()).unwrap();
+    let (old, new) = (sample("7"), Sample::new("xp-finance", "7", &[("disk.img", noise(9, 3 << 20))]));
+    old.store(&store);
+    new.store(&store);
+    assert!(store.assemble_ahead(&old.index, &old.cipher, 2 << 20).unwrap() > 0);
+    new.assert_is_in(&new.assemble(&store).unwrap());
+
+    let store_again = store.clone();
+    assert!(store_again.assemble_ahead(&old.index, &old.cipher, 2 << 20).unwrap() > 0);
+    store.retire("xp-finance", "7").unwrap();
+    assert_eq!(image_folder(data_dir.path()), [""; 0]);
+    old.assert_is_in(&old.assemble(&store).unwrap());
+}
+
+#[test]
+fn a_block_that_rots_before_it_is_written_ahead_is_fetched_again() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let store = Store::open(data_dir.path()).unwrap();
+    let sample = sample("7");
+    sample.store(&store);
+    store.commit().unwrap();
+    rot(data_dir.path(), &sample.at(5));
+    let ahead = store.assemble_ahead(&sample.index, &sample.cipher, u64::MAX);
+    assert!(matches!(ahead, Err(AssembleError::Rotten { blocks }) if blocks == [5]));
+    assert!(matches!(sample.assemble(&store), Err(AssembleError::Missing { blocks }) if blocks == [5]));
+    sample.store(&store);
+    sample.assert_is_in(&sample.assemble(&store).unwrap());
+}
+
 #[test]
 fn what_an_interrupted_run_left_is_removed() {
     let data_dir = tempfile::tempdir().unwrap();
