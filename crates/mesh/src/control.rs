@@ -9,7 +9,7 @@ use crate::{
     book::{Source, Whom, backoff},
     carrier::Carrier,
     event::Event,
-    gossip::Gossip,
+    gossip::{Gossip, GossipError},
     identity::Credentials,
     limits::{ADDRESSES_PER_HINT_MAX, CANDIDATES_MAX},
     refusals::Refusals,
@@ -53,6 +53,8 @@ const MDNS_EAGER: Duration = Duration::from_secs(11);
 const MDNS_CALM: Duration = Duration::from_secs(60);
 /// Duration of the beginning.
 const MDNS_EAGER_FOR: Duration = Duration::from_secs(180);
+/// The system names its addresses in one go; this much later no more is to be expected.
+const ADDRESSES_TOGETHER: Duration = Duration::from_millis(50);
 /// Silence after a flood of announcements.
 const MDNS_PAUSE: Duration = Duration::from_secs(60);
 /// libp2p keeps every announcement until it expires, in a list that it searches: more than this is a flood.
@@ -168,16 +170,17 @@ impl Control {
         self.listen_addresses.clone()
     }
 
-    /// Waits until the first address is known, or for `patience`.
-    pub(crate) async fn wait_for_address(&mut self, carrier: &Carrier, patience: Duration) {
-        let first = async {
-            while self.listeners.is_empty() {
-                let event = self.swarm.select_next_some().await;
-                self.on_swarm_event(event, carrier);
+    /// Waits until the first address is known, but no longer than `patience`; then for the others, which come at once
+    /// if they are there.
+    pub(crate) async fn wait_for_addresses(&mut self, carrier: &Carrier, patience: Duration) {
+        let mut until = tokio::time::Instant::now() + patience;
+        while let Ok(event) = tokio::time::timeout_at(until, self.swarm.select_next_some()).await {
+            let had_none = self.listeners.is_empty();
+            self.on_swarm_event(event, carrier);
+            if had_none && !self.listeners.is_empty() {
+                until = tokio::time::Instant::now() + ADDRESSES_TOGETHER;
             }
-        };
-        // Without any network there is none; one will come.
-        let _ = tokio::time::timeout(patience, first).await;
+        }
     }
 
     /// Runs until told to stop.
@@ -372,13 +375,14 @@ impl Control {
     fn on_gossip(&mut self, message: &gossipsub::Message, carrier: &Carrier) -> MessageAcceptance {
         // Strict validation rules out messages without an author.
         let Some(author) = message.source else { return MessageAcceptance::Reject };
-        match self.gossip.open(author, &message.data) {
+        match self.gossip.open(author, &message.data, Instant::now()) {
             Ok(status) => {
                 if carrier.events().try_send(Event::Status { status }).is_err() {
                     tracing::debug!("a status was dropped: the owner of the mesh is busy");
                 }
                 MessageAcceptance::Accept
             }
+            Err(GossipError::TooOften) => MessageAcceptance::Ignore,
             Err(error) => {
                 tracing::debug!(%author, %error, "gossip rejected");
                 MessageAcceptance::Reject
@@ -391,6 +395,8 @@ impl Control {
         for address in &addresses {
             carrier.dialler().own(*address);
         }
+        // A link-local IPv6 address means nothing on another machine.
+        addresses.retain(|address| !matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()));
         // Loopback is of use only if there is nothing else: a demo on one machine.
         if addresses.iter().any(|address| !address.ip().is_loopback()) {
             addresses.retain(|address| !address.ip().is_loopback());

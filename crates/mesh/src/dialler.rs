@@ -9,7 +9,7 @@ use crate::{
 use branchmesh_wire::NodeId;
 use futures::{StreamExt, stream::FuturesUnordered};
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -38,7 +38,11 @@ impl Dialler {
     pub(crate) fn offer(&self, address: SocketAddr, whom: Whom, source: Source) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let ip = address.ip();
-        let reachable = self.local.is_ipv6() || ip.is_ipv4();
+        let reachable = match ip {
+            IpAddr::V4(_) => true,
+            // A link-local address means nothing without the interface, which announcements cannot name.
+            IpAddr::V6(ip) => self.local.is_ipv6() && !ip.is_unicast_link_local(),
+        };
         if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || !reachable {
             return;
         }

@@ -7,13 +7,17 @@
 
 use crate::{
     certificate::Member,
-    limits::{AUTHORS_MAX, CHAIN_MAX, GOSSIP_CHAIN_MAX},
+    limits::{AUTHORS_MAX, CHAIN_MAX, GOSSIP_CHAIN_MAX, STATUSES_BURST, STATUSES_PER_SECOND},
     trust::{Distrust, Trust},
 };
 use branchmesh_wire::{CodecError, Message, Status};
 use libp2p::PeerId;
 use rustls_pki_types::CertificateDer;
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 /// Most bytes of a message: the chain with its lengths, and the status.
 pub(crate) const ENVELOPE_MAX: usize = 1 + CHAIN_MAX * 2 + GOSSIP_CHAIN_MAX + Status::MAX;
@@ -33,9 +37,33 @@ pub(crate) enum GossipError {
     /// Not a status, or one of another version.
     #[error("the status {0}")]
     Malformed(#[from] CodecError),
+    /// The author says too much.
+    #[error("its author sends more than {STATUSES_PER_SECOND} statuses a second")]
+    TooOften,
     /// Breaks the limits, or speaks for another node.
     #[error("the status breaks the rules, or is of another version")]
     Unacceptable,
+}
+
+/// A member whose chain has been checked.
+struct Author {
+    member: Member,
+    /// Statuses that it may still send now.
+    allowance: f64,
+    /// When that was.
+    seen: Instant,
+}
+
+impl Author {
+    /// Whether it keeps to its rate: a broken node must not drown out the others.
+    fn may_speak(&mut self, now: Instant) -> bool {
+        let refilled = (now - self.seen).as_secs_f64() * f64::from(STATUSES_PER_SECOND);
+        self.allowance = (self.allowance + refilled).min(f64::from(STATUSES_BURST));
+        self.seen = now;
+        let allowed = self.allowance >= 1.0;
+        self.allowance -= if allowed { 1.0 } else { 0.0 };
+        allowed
+    }
 }
 
 /// Seals our statuses and opens those of others.
@@ -44,7 +72,7 @@ pub(crate) struct Gossip {
     site: String,
     seal: Vec<u8>,
     /// Chains that have been checked, by hash.
-    authors: HashMap<blake3::Hash, Member>,
+    authors: HashMap<blake3::Hash, Author>,
 }
 
 impl Gossip {
@@ -64,14 +92,22 @@ impl Gossip {
     }
 
     /// The status in a message that the key of `author` has signed.
-    pub(crate) fn open(&mut self, author: PeerId, message: &[u8]) -> Result<Status, GossipError> {
+    pub(crate) fn open(
+        &mut self,
+        author: PeerId,
+        message: &[u8],
+        now: Instant,
+    ) -> Result<Status, GossipError> {
         let (chain, status) = unseal(message).ok_or(GossipError::Damaged)?;
         let sealed = &message[..message.len() - status.len()];
-        let member = self.author(sealed, &chain)?;
-        if member.peer != author {
+        let known = self.author(sealed, &chain, now)?;
+        if known.member.peer != author {
             return Err(GossipError::OtherKey);
         }
-        let identity = &member.identity;
+        if !known.may_speak(now) {
+            return Err(GossipError::TooOften);
+        }
+        let identity = &known.member.identity;
         let status = Status::from_bytes(status)?;
         if !status.is_acceptable() || status.node != identity.node {
             return Err(GossipError::Unacceptable);
@@ -81,10 +117,14 @@ impl Gossip {
         Ok(Status { name, peer_id, role: identity.role, ..status })
     }
 
-    fn author(&mut self, sealed: &[u8], chain: &[CertificateDer<'_>]) -> Result<&Member, Distrust> {
+    fn author(
+        &mut self,
+        sealed: &[u8],
+        chain: &[CertificateDer<'_>],
+        now: Instant,
+    ) -> Result<&mut Author, Distrust> {
         let hash = blake3::hash(sealed);
-        let now = SystemTime::now();
-        if self.authors.get(&hash).is_none_or(|member| member.expires <= now) {
+        if self.authors.get(&hash).is_none_or(|author| author.member.expires <= SystemTime::now()) {
             self.trust.check(chain)?;
             let member = Member::of(chain.first().ok_or(Distrust::NoCertificate)?)?;
             if member.identity.site != self.site {
@@ -93,9 +133,10 @@ impl Gossip {
             if self.authors.len() >= AUTHORS_MAX {
                 self.authors.clear();
             }
-            self.authors.insert(hash, member);
+            let allowance = f64::from(STATUSES_BURST);
+            self.authors.insert(hash, Author { member, allowance, seen: now });
         }
-        Ok(&self.authors[&hash])
+        Ok(self.authors.get_mut(&hash).expect("it was there, or has just been inserted"))
     }
 }
 
@@ -187,7 +228,7 @@ mod tests {
         assert!(message.len() < 800, "{} bytes", message.len());
         let mut reader = gossip(&reader);
         for _ in 0..2 {
-            let heard = reader.open(author.member().peer, &message).unwrap();
+            let heard = reader.open(author.member().peer, &message, Instant::now()).unwrap();
             assert_eq!((heard.name.as_str(), heard.role), ("pc-1", Role::Client));
             assert_eq!(heard.peer_id, author.identity().peer_id);
         }
@@ -207,17 +248,17 @@ mod tests {
 
         // Another's name under one's own certificate.
         let message = gossip(&author).seal(&status(other.identity().node));
-        let error = reader.open(author.member().peer, &message).unwrap_err();
+        let error = reader.open(author.member().peer, &message, Instant::now()).unwrap_err();
         assert!(matches!(error, GossipError::Unacceptable), "{error}");
         // Another's certificate under one's own key.
-        let error = reader.open(author.member().peer, &own(&other)).unwrap_err();
+        let error = reader.open(author.member().peer, &own(&other), Instant::now()).unwrap_err();
         assert!(matches!(error, GossipError::OtherKey), "{error}");
-        let error = reader.open(paris.member().peer, &own(&paris)).unwrap_err();
+        let error = reader.open(paris.member().peer, &own(&paris), Instant::now()).unwrap_err();
         assert!(matches!(error, GossipError::Author(Distrust::OtherSite(_))), "{error}");
-        let error = reader.open(foreign.member().peer, &own(&foreign)).unwrap_err();
+        let error = reader.open(foreign.member().peer, &own(&foreign), Instant::now()).unwrap_err();
         assert!(matches!(error, GossipError::Author(Distrust::OtherCa)), "{error}");
         let bare = [&[0][..], &status(author.identity().node).to_bytes()].concat();
-        let error = reader.open(author.member().peer, &bare).unwrap_err();
+        let error = reader.open(author.member().peer, &bare, Instant::now()).unwrap_err();
         assert!(matches!(error, GossipError::Author(Distrust::NoCertificate)), "{error}");
     }
 
@@ -227,13 +268,27 @@ mod tests {
         let author = credentials(dir.path(), "pc-1", "lyon");
         let message = gossip(&author).seal(&status(author.identity().node));
         let mut reader = gossip(&author);
-        reader.open(author.member().peer, &message).unwrap();
+        reader.open(author.member().peer, &message, Instant::now()).unwrap();
         for remembered in reader.authors.values_mut() {
-            remembered.expires = SystemTime::now() - Duration::from_secs(1);
+            remembered.member.expires = SystemTime::now() - Duration::from_secs(1);
         }
         // Asked again, the certificate itself says that it is still valid; it is not the memory that decides.
-        reader.open(author.member().peer, &message).unwrap();
-        assert!(reader.authors.values().all(|remembered| remembered.expires > SystemTime::now()));
+        reader.open(author.member().peer, &message, Instant::now()).unwrap();
+        assert!(reader.authors.values().all(|remembered| remembered.member.expires > SystemTime::now()));
+    }
+
+    #[test]
+    fn an_author_that_says_too_much_is_not_passed_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let author = credentials(dir.path(), "pc-1", "lyon");
+        let message = gossip(&author).seal(&status(author.identity().node));
+        let mut reader = gossip(&author);
+        let now = Instant::now();
+        let mut heard =
+            |now| (0..200).filter(|_| reader.open(author.member().peer, &message, now).is_ok()).count();
+        assert_eq!(heard(now), STATUSES_BURST as usize);
+        assert_eq!(heard(now + Duration::from_secs(1)), STATUSES_PER_SECOND as usize);
+        assert_eq!(heard(now + Duration::from_secs(100)), STATUSES_BURST as usize);
     }
 
     #[test]
@@ -246,10 +301,13 @@ mod tests {
         for at in 0..sealed {
             let mut damaged = message.clone();
             damaged[at] ^= 1;
-            assert!(reader.open(author.member().peer, &damaged).is_err(), "byte {at}");
+            assert!(reader.open(author.member().peer, &damaged, Instant::now()).is_err(), "byte {at}");
         }
         for length in 0..message.len() {
-            assert!(reader.open(author.member().peer, &message[..length]).is_err(), "{length} bytes");
+            assert!(
+                reader.open(author.member().peer, &message[..length], Instant::now()).is_err(),
+                "{length} bytes"
+            );
         }
     }
 

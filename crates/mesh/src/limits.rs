@@ -30,8 +30,10 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(1);
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_millis(3500);
 /// Longest wait for the next byte of a request or response that should come.
 pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often certificates of connected neighbours are compared with the clock.
+/// How often the certificate of a connected neighbour is compared with the clock.
 pub(crate) const EXPIRY_CHECK: Duration = Duration::from_secs(30);
+/// And in the last moments of its validity.
+pub(crate) const EXPIRY_CHECK_MIN: Duration = Duration::from_millis(100);
 
 // --- Data plane windows: measured to fill 1 Gbit/s and more, see CRATES.md ---------------------------------
 
@@ -100,6 +102,10 @@ pub(crate) const GOSSIP_CHAIN_MAX: usize = 6 << 10;
 pub(crate) const CHAIN_MAX: usize = 4;
 /// Authors whose certificates are remembered as checked: a site of 500 with room for renewals.
 pub(crate) const AUTHORS_MAX: usize = 2048;
+/// Statuses a second of one author that are passed on in the long run; further ones are ignored.
+pub(crate) const STATUSES_PER_SECOND: u32 = 10;
+/// Statuses of one author that may come at once.
+pub(crate) const STATUSES_BURST: u32 = 50;
 /// Groups in one certificate.
 pub(crate) const GROUPS_MAX: usize = 64;
 /// The same refusal of the same address is told once in this time.

@@ -11,7 +11,8 @@ use crate::{
     frame::{self, FrameError},
     goodbye::{self, Goodbye},
     limits::{
-        EXPIRY_CHECK, HANDSHAKE_TIMEOUT, NOTES_QUEUED_BYTES_MAX, NOTES_QUEUED_MAX, REQUESTS_PER_PEER_MAX,
+        EXPIRY_CHECK, EXPIRY_CHECK_MIN, HANDSHAKE_TIMEOUT, NOTES_QUEUED_BYTES_MAX, NOTES_QUEUED_MAX,
+        REQUESTS_PER_PEER_MAX,
     },
     reply::Reply,
 };
@@ -229,8 +230,9 @@ impl Link {
     }
 
     async fn watch_expiry(&self) -> Option<Goodbye> {
-        while SystemTime::now() < self.member.expires {
-            tokio::time::sleep(EXPIRY_CHECK).await;
+        // The clock may be set meanwhile: it is looked at now and then.
+        while let Ok(left) = self.member.expires.duration_since(SystemTime::now()) {
+            tokio::time::sleep(left.clamp(EXPIRY_CHECK_MIN, EXPIRY_CHECK)).await;
         }
         Some(Goodbye::Expired)
     }

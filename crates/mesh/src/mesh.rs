@@ -111,7 +111,7 @@ impl Mesh {
         control
             .listen(address)
             .map_err(|error| MeshError::Listen { address, source: io::Error::other(error.to_string()) })?;
-        control.wait_for_address(&carrier, ADDRESS_PATIENCE).await;
+        control.wait_for_addresses(&carrier, ADDRESS_PATIENCE).await;
 
         let addresses = control.listen_addresses();
         let (status, status_updates) = watch::channel(None);

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
     path::Path,
     process::Stdio,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::process::{Child, Command};
 
@@ -50,6 +50,23 @@ async fn a_node_that_is_dropped_is_noticed_at_once_and_may_return() {
     }
     let mut back = Node::start_on(address, files.load(), &[]).await;
     stays.meet(&mut back).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_runs_out_ends_its_connections() {
+    let organisation = Organisation::new();
+    let now = SystemTime::now();
+    let files =
+        organisation.issue_for("pc-2", "lyon", now - Duration::from_secs(60)..now + Duration::from_secs(3));
+    let mut stays = organisation.start("pc-1", &[]).await;
+    let mut expires = Node::start(files.load(), &[stays.address()]).await;
+    stays.meet(&mut expires).await;
+    assert_eq!(stays.disconnected(expires.id()).await, "the certificate ran out");
+    // It dials again, and is told what is wrong.
+    let (_, reason) = stays.refused().await;
+    assert!(reason.starts_with("the certificate expired on "), "{reason}");
+    let (_, reason) = expires.refused().await;
+    assert!(reason.contains("our certificate has expired"), "{reason}");
 }
 
 #[tokio::test]
