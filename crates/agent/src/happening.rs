@@ -52,8 +52,10 @@ pub(crate) enum Arrived {
 /// Where metadata was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MetadataFrom {
-    /// An origin.
-    Origin,
+    /// The WAN origins.
+    Wan,
+    /// The local origins.
+    Local,
     /// A member.
     Member(NodeId),
 }

@@ -63,6 +63,12 @@ impl Releases {
         self.all.iter()
     }
 
+    /// Those whose blocks arrive, to be put in place.
+    pub fn arriving(&self) -> impl Iterator<Item = &IndexId> {
+        let arrives = |release: &Release| release.wanted && release.phase == Phase::Exchanging;
+        self.all.iter().filter(move |(_, release)| arrives(release)).map(|(id, _)| id)
+    }
+
     /// Whether somebody has the index of a release that this node is looking for.
     pub fn is_awaited(&self, status: &Status) -> bool {
         let indexing =
@@ -115,7 +121,8 @@ impl Loop {
     pub(crate) fn on_metadata(&mut self, from: MetadataFrom, result: Result<Arc<Catalog>, String>) {
         let now = self.now();
         match from {
-            MetadataFrom::Origin => self.exchange.handle_origin_poll(now, result.is_ok()),
+            MetadataFrom::Wan => self.exchange.handle_origin_poll(now, result.is_ok()),
+            MetadataFrom::Local => {}
             MetadataFrom::Member(node) => self.exchange.handle_metadata(now, node, result.is_ok()),
         }
         match result {

@@ -8,8 +8,8 @@ use crate::{
 use async_trait::async_trait;
 use branchmesh_image::{BlobRef, Cipher, GroupKey, Index, IndexId, VerifiedBlock};
 use branchmesh_mesh::RequestError;
-use branchmesh_repo::{CatalogEntry, MetadataSource, PartSource, SourceError, load_index};
-use branchmesh_store::{AssembleError, ReleaseRecord};
+use branchmesh_repo::{CatalogEntry, MetadataSource, PartSource, SourceError, TrustError, load_index};
+use branchmesh_store::{AssembleError, ReleaseRecord, Store};
 use branchmesh_wire::{BlockSet, NodeId, Refusal, Request};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -27,6 +27,9 @@ const PART_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::
 /// Blocks of a local origin that are written at once.
 const IMPORT_BATCH: usize = 64;
 
+/// Bytes of files that are written ahead of each release at a time: some tenths of a second of a disk's work.
+const AHEAD_BYTES: u64 = 64 << 20;
+
 /// Asks for new metadata, and tells the loop what came of it.
 pub(crate) async fn refresh_metadata(shared: Arc<Shared>, from: MetadataFrom) {
     let mut trust = shared.trust.lock().await;
@@ -35,12 +38,19 @@ pub(crate) async fn refresh_metadata(shared: Arc<Shared>, from: MetadataFrom) {
             let source = Member { shared: Arc::clone(&shared), node };
             trust.refresh(&source).await.map_err(|error| crate::in_words(&error))
         }
-        MetadataFrom::Origin => {
+        MetadataFrom::Wan | MetadataFrom::Local => {
+            let local = from == MetadataFrom::Local;
             let mut result = Err("no origin is configured".into());
-            for origin in &shared.origins {
-                result = trust.refresh(origin).await.map_err(|error| crate::in_words(&error));
-                if result.is_ok() {
-                    break;
+            // All of them: a mirror or a stick may be behind the others, and trust only moves forward.
+            for origin in shared.origins.iter().filter(|origin| origin.is_local() == local) {
+                let refreshed = match trust.refresh(origin).await {
+                    // A stick that was prepared last month is no attack.
+                    Err(error @ TrustError::Rollback { .. }) if local => trust.catalog().ok_or(error),
+                    other => other,
+                };
+                let refreshed = refreshed.map_err(|error| crate::in_words(&error));
+                if refreshed.is_ok() || result.is_err() {
+                    result = refreshed;
                 }
             }
             result
@@ -246,6 +256,15 @@ async fn write_batch(shared: &Arc<Shared>, held: &Arc<Held>, blocks: Vec<(u32, V
         shared.tell(Happening::DiskFailed(error)).await;
     }
     written
+}
+
+/// Writes what has arrived of releases into their files. What goes wrong here is said when they are put in place.
+pub(crate) fn assemble_ahead(store: &Store, releases: &[Arc<Held>]) {
+    for held in releases {
+        if let Err(error) = store.assemble_ahead(&held.index, &held.cipher, AHEAD_BYTES) {
+            debug!(error = crate::in_words(&error), "nothing was written ahead");
+        }
+    }
 }
 
 /// Puts a release's files in place, and tells the loop.

@@ -4,7 +4,7 @@ use crate::{
     happening::{Arrived, Happening, MetadataFrom},
     releases::Releases,
     rollout, serve,
-    shared::Shared,
+    shared::{Held, Shared},
     transfer::{self, Writer},
     view,
 };
@@ -45,6 +45,8 @@ pub(crate) struct Loop {
     started: Instant,
     transfers: BTreeMap<TransferId, AbortHandle>,
     committing: Option<JoinHandle<()>>,
+    assembling_ahead: Option<JoinHandle<()>>,
+    next_local_poll: Time,
 }
 
 /// What is wrong with this node, each with the moment when it stops being news.
@@ -118,6 +120,8 @@ impl Loop {
             started: Instant::now(),
             transfers: BTreeMap::new(),
             committing: None,
+            assembling_ahead: None,
+            next_local_poll: Time::ZERO,
             shared,
         }
     }
@@ -276,7 +280,7 @@ impl Loop {
             }
             Action::Gossip(status) => self.shared.mesh.gossip(self.with_wan_bytes(status)),
             Action::Dial { node, addresses } => self.shared.mesh.dial(addresses, node),
-            Action::PollOrigin => self.ask_for_metadata(MetadataFrom::Origin),
+            Action::PollOrigin => self.ask_for_metadata(MetadataFrom::Wan),
             Action::FetchMetadata { node } => self.ask_for_metadata(MetadataFrom::Member(node)),
             Action::Completed { release } => self.on_all_blocks_here(release),
         }
@@ -304,7 +308,27 @@ impl Loop {
         self.problems.forget_old(now);
         self.rates.sample(&self.exchange, now);
         self.shared.set_holders(view::holders(&self.exchange, now));
+        if now >= self.next_local_poll && self.shared.origins.iter().any(branchmesh_repo::Origin::is_local) {
+            self.next_local_poll = now + self.shared.settings.poll;
+            self.ask_for_metadata(MetadataFrom::Local);
+        }
         self.commit();
+        self.assemble_ahead();
+    }
+
+    /// Writes what has arrived into the files that it belongs to, so that little is left to do after the last block;
+    /// one release at a time, on a thread of its own.
+    fn assemble_ahead(&mut self) {
+        if self.assembling_ahead.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let held: Vec<Arc<Held>> =
+            self.releases.arriving().filter_map(|release| self.shared.held(release)).collect();
+        if !held.is_empty() {
+            let store = self.shared.store.clone();
+            self.assembling_ahead =
+                Some(tokio::task::spawn_blocking(move || rollout::assemble_ahead(&store, &held)));
+        }
     }
 
     /// Makes what was received durable, on a thread of its own; one at a time.
