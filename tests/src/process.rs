@@ -12,6 +12,9 @@ use std::{
 /// How much of a log a failed test shows.
 const TAIL_LINES: usize = 8;
 
+/// Set to keep the logs of tests that pass, too.
+const KEEP_VARIABLE: &str = "BRANCHMESH_TEST_KEEP_LOGS";
+
 /// A running (or finished) program.
 #[derive(Debug)]
 pub struct Process {
@@ -103,6 +106,8 @@ impl Drop for Process {
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("{}", self.tail());
+        }
+        if thread::panicking() || env::var_os(KEEP_VARIABLE).is_some() {
             self.keep_log();
         }
     }
