@@ -6,7 +6,7 @@ use crate::{
     dialler::Dialler,
     event::Event,
     goodbye::{self, Goodbye, own_alert, refused_with_alert},
-    greeting::{Outcome, greet},
+    greeting::{Greeters, Outcome, greet},
     limits::{
         HANDSHAKES_BEFORE_RETRY, HANDSHAKES_MAX, IDLE_TIMEOUT, INCOMING_BUFFER, INCOMING_MAX, KEEP_ALIVE,
         MTU_MAX, RECEIVE_WINDOW, REQUESTS_MAX, SEND_WINDOW, SOCKET_BUFFER, STREAM_WINDOW,
@@ -52,6 +52,7 @@ pub(crate) struct Carrier {
     transport: Arc<TransportConfig>,
     links: Links,
     dialler: Dialler,
+    greeters: Greeters,
     refusals: Arc<Refusals>,
     events: mpsc::Sender<Event>,
     control: mpsc::Sender<Command>,
@@ -88,6 +89,7 @@ impl Carrier {
             endpoint,
             transport,
             links: Links::default(),
+            greeters: Greeters::default(),
             refusals: wiring.refusals,
             events: wiring.events,
             control: wiring.control,
@@ -109,6 +111,10 @@ impl Carrier {
 
     pub(crate) fn dialler(&self) -> &Dialler {
         &self.dialler
+    }
+
+    pub(crate) fn greeters(&self) -> &Greeters {
+        &self.greeters
     }
 
     pub(crate) fn events(&self) -> &mpsc::Sender<Event> {
@@ -179,11 +185,13 @@ impl Carrier {
         })
     }
 
-    async fn welcome(self: Arc<Self>, incoming: Incoming, _place: OwnedSemaphorePermit) {
+    async fn welcome(self: Arc<Self>, incoming: Incoming, place: OwnedSemaphorePermit) {
         let address = incoming.remote_address();
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let outcome =
-            self.try_welcome(incoming).await.unwrap_or_else(|error| Outcome::Failed(error.to_string()));
+        let outcome = self
+            .try_welcome(incoming, place)
+            .await
+            .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
         match outcome {
             Outcome::Refused(reason) => self.refusals.report(address, &reason),
             Outcome::Failed(reason) => tracing::debug!(%address, %reason, "an incoming connection failed"),
@@ -191,14 +199,21 @@ impl Carrier {
         }
     }
 
-    async fn try_welcome(self: &Arc<Self>, incoming: Incoming) -> io::Result<Outcome> {
+    async fn try_welcome(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        place: OwnedSemaphorePermit,
+    ) -> io::Result<Outcome> {
         let (server, verdict) = self.tls.server(ALPN_DATA).map_err(io::Error::other)?;
         let server = server_config(server, &self.transport)?;
         let connecting = match incoming.accept_with(Arc::new(server)) {
             Ok(connecting) => connecting,
             Err(error) => return Ok(handshake_failed(&error, &verdict)),
         };
-        Ok(match connecting.await {
+        let connected = connecting.await;
+        // From here on it is a member, whose connections are counted as such.
+        drop(place);
+        Ok(match connected {
             Ok(connection) => greet(self, connection, false).await,
             Err(error) => handshake_failed(&error, &verdict),
         })

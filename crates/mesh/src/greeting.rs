@@ -10,7 +10,7 @@ use crate::{
     certificate::Member,
     frame,
     goodbye::{self, Goodbye, refused_with_alert},
-    limits::HANDSHAKE_TIMEOUT,
+    limits::{GREETINGS_PER_PEER_MAX, HANDSHAKE_TIMEOUT},
     link::{Link, LinkEnds},
     links::ClaimError,
     trust::{Distrust, alert_words},
@@ -18,7 +18,10 @@ use crate::{
 use branchmesh_wire::{Hello, NodeId, limits::WIRE_VERSION};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use rustls_pki_types::CertificateDer;
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::time::timeout;
 
 /// How a connection turned out.
@@ -36,6 +39,40 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
+/// Who is being greeted: a member may have some connections in this state, not all that there can be.
+#[derive(Debug, Default)]
+pub(crate) struct Greeters(Mutex<HashMap<NodeId, usize>>);
+
+/// A greeting in progress.
+struct Turn<'a> {
+    greeters: &'a Greeters,
+    node: NodeId,
+}
+
+impl Greeters {
+    fn enter(&self, node: NodeId) -> Option<Turn<'_>> {
+        let mut greeters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = greeters.entry(node).or_default();
+        if *turns >= GREETINGS_PER_PEER_MAX {
+            return None;
+        }
+        *turns += 1;
+        Some(Turn { greeters: self, node })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut greeters = self.greeters.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turns) = greeters.get_mut(&self.node) {
+            *turns -= 1;
+            if *turns == 0 {
+                greeters.remove(&self.node);
+            }
+        }
+    }
+}
+
 /// Greets the node at the other end of `connection`, and starts the link's task if both agree.
 pub(crate) async fn greet(carrier: &Arc<Carrier>, connection: Connection, dialled: bool) -> Outcome {
     let member = match peer_of(&connection) {
@@ -51,6 +88,10 @@ pub(crate) async fn greet(carrier: &Arc<Carrier>, connection: Connection, dialle
         return refuse(&connection, Goodbye::OtherSite, Distrust::OtherSite(member.identity.site));
     }
 
+    let Some(_turn) = carrier.greeters().enter(node) else {
+        connection.close(Goodbye::Full.code(), &[]);
+        return Outcome::Failed(Goodbye::Full.words().into());
+    };
     let (link, notes) = Link::new(member, connection, dialled);
     let outcome = match timeout(HANDSHAKE_TIMEOUT, agree(carrier, &link)).await {
         Ok(Ok((send, receive))) => {

@@ -12,6 +12,8 @@ pub(crate) const CONNECTIONS_MAX: u32 = 1024;
 pub(crate) const CONTROL_CONNECTIONS_PER_PEER_MAX: u32 = 2;
 /// Handshakes in progress, per plane: an outsider can make us do so much work at once and no more.
 pub(crate) const HANDSHAKES_MAX: u32 = 64;
+/// Connections of one node that have not been agreed on yet: two that crossed, and retries.
+pub(crate) const GREETINGS_PER_PEER_MAX: usize = 4;
 /// From so many QUIC handshakes in progress on, the other side must prove its address first (stateless retry).
 pub(crate) const HANDSHAKES_BEFORE_RETRY: u32 = 32;
 /// QUIC connection attempts that wait to be looked at; the accept loop needs microseconds for each.

@@ -1,6 +1,6 @@
 //! Members and outsiders that break the rules.
 
-use crate::support::{IdentityFiles, Organisation, PATIENCE};
+use crate::support::{IdentityFiles, Node, Organisation, PATIENCE};
 use branchmesh_mesh::Event;
 use branchmesh_wire::{Hello, Message, Note, Refusal, Request, ResponseHead, limits::WIRE_VERSION};
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, crypto::rustls::QuicClientConfig};
@@ -11,6 +11,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use std::{
+    collections::HashMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::Arc,
@@ -210,6 +211,68 @@ async fn a_member_that_does_not_greet_is_let_go() {
     let error = timeout(PATIENCE, connection.closed()).await.unwrap();
     assert_eq!(close_code(&error), Some(TOO_SLOW), "{error}");
     assert!(node.leftovers().is_empty());
+}
+
+#[tokio::test]
+async fn a_member_that_opens_connections_without_greeting_keeps_nobody_out() {
+    const FULL: u64 = 10;
+    let organisation = Organisation::new();
+    // The node with the higher id waits for the other's greeting; the lower one would see duplicates at once.
+    let mut identities = [organisation.issue("pc-a", "lyon"), organisation.issue("pc-b", "lyon")];
+    identities.sort_by_key(|files| files.load().identity().node);
+    let [files, higher] = identities;
+    let mut node = Node::start(higher.load(), &[]).await;
+    let outsider = Outsider::new(Some(&files));
+    let mut connections = Vec::new();
+    for _ in 0..100 {
+        connections.push(outsider.connect(node.address()).await.unwrap());
+    }
+    for connection in &connections[4..] {
+        assert_eq!(close_code(&connection.closed().await), Some(FULL));
+    }
+    let mut other = organisation.start("pc-2", &[&node]).await;
+    node.meet(&mut other).await;
+}
+
+#[tokio::test]
+async fn half_open_handshakes_make_newcomers_prove_their_address_and_keep_nobody_out() {
+    const FLOOD: usize = 100;
+    let organisation = Organisation::new();
+    let mut node = organisation.start("pc-1", &[]).await;
+
+    // First flights of honest clients, caught before they reach anybody.
+    let trap = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let outsiders: Vec<Outsider> = (0..FLOOD).map(|_| Outsider::new(None)).collect();
+    let mut first_flights = HashMap::new();
+    let mut datagram = vec![0; 2000];
+    for outsider in &outsiders {
+        let config = outsider.config.clone();
+        let _connecting =
+            outsider.endpoint.connect_with(config, trap.local_addr().unwrap(), "node.invalid").unwrap();
+        while !first_flights.contains_key(&outsider.address()) {
+            let (length, from) = trap.recv_from(&mut datagram).await.unwrap();
+            first_flights.entry(from).or_insert_with(|| datagram[..length].to_vec());
+        }
+    }
+
+    // Sent by senders that never answer.
+    let mut senders = Vec::new();
+    for first_flight in first_flights.values() {
+        let sender = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        sender.send_to(first_flight, node.address()).await.unwrap();
+        senders.push(sender);
+    }
+    // RFC 9000, 17.2.5: a Retry packet begins with 0b1111.
+    let mut retries = 0;
+    for sender in &senders {
+        let (_, from) = timeout(PATIENCE, sender.recv_from(&mut datagram)).await.expect("no answer").unwrap();
+        assert_eq!(from, node.address());
+        retries += usize::from(datagram[0] >> 4 == 0b1111);
+    }
+    assert!(retries > FLOOD / 2 && retries < FLOOD, "{retries} of {FLOOD}");
+
+    let mut other = organisation.start("pc-2", &[&node]).await;
+    node.meet(&mut other).await;
 }
 
 #[tokio::test]
