@@ -19,7 +19,7 @@ use branchmesh_wire::{BlockSet, IndexId, NodeId, Note, Role, Source, Status, lim
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
@@ -66,6 +66,10 @@ pub struct Exchange {
     pub(crate) settled_at: Time,
     /// Members came, went or spoke since.
     pub(crate) site_changed: bool,
+    /// When the next member may go silent.
+    pub(crate) silence_at: Option<Time>,
+    /// Neighbours that have got room or blocks since requests were last planned; `None`: possibly all.
+    pub(crate) ready: Option<BTreeSet<NodeId>>,
     /// When slow requests are looked at again.
     pub(crate) endgame_at: Option<Time>,
     pub(crate) leaving: bool,
@@ -100,6 +104,8 @@ impl Exchange {
             timer: None,
             settled_at: now,
             site_changed: true,
+            silence_at: None,
+            ready: None,
             endgame_at: None,
             leaving: false,
             releases_added: 0,
@@ -253,7 +259,7 @@ impl Exchange {
                 self.greet();
             }
         }
-        self.settle(now);
+        self.settle_ready(now);
     }
 
     /// A note came from a neighbour.
@@ -274,7 +280,8 @@ impl Exchange {
                 Ok(())
             }
         };
-        self.settle(now);
+        self.mark_ready(from);
+        self.settle_ready(now);
         result
     }
 
@@ -296,7 +303,7 @@ impl Exchange {
         }
         self.note_delivery(now, transfer, block, length);
         self.hold(now, release, block, source);
-        self.settle(now);
+        self.settle_ready(now);
     }
 
     /// The other side does not have a block of a transfer.
@@ -416,6 +423,13 @@ impl Exchange {
 
     // Helpers of the events above, in the order of their use.
 
+    /// `node` has got room or blocks.
+    fn mark_ready(&mut self, node: NodeId) {
+        if let Some(ready) = &mut self.ready {
+            ready.insert(node);
+        }
+    }
+
     /// In a small site, a newcomer should know everybody while it still listens.
     fn greet(&mut self) {
         self.site_changed = true;
@@ -478,6 +492,9 @@ impl Exchange {
             From::Neighbour(node) => {
                 let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
                 neighbour.delivered(now, issued, first, length);
+                if let Some(ready) = &mut self.ready {
+                    ready.insert(node);
+                }
                 let patience = timing.stall + neighbour.time_for(0) * 4;
                 let longest = timing.stall_max;
                 let siblings = self.transfers.find(|other| other.from == from);
@@ -522,6 +539,7 @@ impl Exchange {
             && let Some(neighbour) = self.neighbours.get_mut(&node)
         {
             neighbour.bytes_in_flight = neighbour.bytes_in_flight.saturating_sub(length);
+            self.mark_ready(node);
         }
         if empty {
             self.end_transfer(id);
@@ -588,10 +606,7 @@ impl Exchange {
 
     /// A request to `node` failed.
     pub(crate) fn neighbour_failed(&mut self, now: Time, node: NodeId, release: IndexId, failure: Failure) {
-        let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
-        // Requests that fail together are one failure.
-        let again = now >= neighbour.paused_until();
-        let failures = if again { neighbour.failed(now, &self.config.timing) } else { 0 };
+        let Some(failures) = self.neighbours.failed(now, &node, &self.config.timing) else { return };
         tracing::debug!(%node, %release, ?failure, failures, "a request failed");
         match failure {
             Failure::Busy | Failure::Local => {}
@@ -621,6 +636,10 @@ impl Exchange {
             && let Some(neighbour) = self.neighbours.get_mut(&node)
         {
             neighbour.request_ended(transfer.bytes_left);
+        }
+        if !transfer.left.is_empty() {
+            // Others may bring it.
+            self.ready = None;
         }
         if let Some(release) = self.releases.get_mut(&transfer.release) {
             transfer.left.iter().for_each(|block| release.give_back(*block, id));

@@ -51,11 +51,13 @@ pub(crate) struct Rank {
 pub(crate) struct Members {
     me: NodeId,
     entries: BTreeMap<NodeId, Member>,
+    /// Entries that have not departed.
+    present: usize,
 }
 
 impl Members {
     pub(crate) fn new(me: NodeId) -> Self {
-        Self { me, entries: BTreeMap::new() }
+        Self { me, entries: BTreeMap::new(), present: 0 }
     }
 
     pub(crate) fn get(&self, node: &NodeId) -> Option<&Member> {
@@ -74,7 +76,11 @@ impl Members {
 
     /// The size of the site, this node included.
     pub(crate) fn count(&self) -> usize {
-        self.entries.values().filter(|member| member.departed.is_none()).count() + 1
+        self.present + 1
+    }
+
+    fn recount(&mut self) {
+        self.present = self.entries.values().filter(|member| member.departed.is_none()).count();
     }
 
     /// Takes in a status. Returns whether it says something new about its sender.
@@ -87,6 +93,7 @@ impl Members {
             if !full && !status.leaving {
                 let member = Member::new(&status.node, status.name.clone());
                 self.entries.entry(status.node).or_insert(member).take(now, status);
+                self.recount();
                 return true;
             }
             return false;
@@ -94,6 +101,7 @@ impl Members {
         let welcome = member.would_take(now, &status, timing);
         if welcome {
             member.take(now, status);
+            self.recount();
         }
         welcome
     }
@@ -107,6 +115,7 @@ impl Members {
         member.connected = true;
         member.departed = None;
         member.progress = member.progress.max(now);
+        self.recount();
         true
     }
 
@@ -114,12 +123,14 @@ impl Members {
         if let Some(member) = self.entries.get_mut(node) {
             member.connected = false;
             member.departed = Some(now);
+            self.recount();
         }
     }
 
     /// Forgets those who are silent for too long.
     pub(crate) fn expire(&mut self, now: Time, timeout: Duration) {
         self.entries.retain(|_, member| member.expires(timeout).is_none_or(|at| now < at));
+        self.recount();
     }
 
     /// When the next member may go silent.

@@ -2,7 +2,10 @@
 
 use crate::{backoff::doubled, config::Timing, time::Time};
 use branchmesh_wire::NodeId;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Neighbours that blocks are exchanged with; protects the memory for have-maps. Beyond, a connection only serves.
 pub const NEIGHBOURS_MAX: usize = 512;
@@ -112,10 +115,6 @@ impl Neighbour {
         self.requests == 0
     }
 
-    pub(crate) fn paused_until(&self) -> Time {
-        self.paused_until
-    }
-
     pub(crate) fn requested(&mut self, now: Time, bytes: u64) {
         if self.requests == 0 {
             self.meter.start(now);
@@ -139,8 +138,7 @@ impl Neighbour {
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes_left);
     }
 
-    /// It failed: it is left alone for a while. Returns how often it failed in a row.
-    pub(crate) fn failed(&mut self, now: Time, timing: &Timing) -> u32 {
+    fn failed(&mut self, now: Time, timing: &Timing) -> u32 {
         self.paused_until = now + doubled(timing.pause, self.failures.min(PAUSES_MAX), timing.stall_max);
         self.failures = self.failures.saturating_add(1);
         self.failures
@@ -155,6 +153,8 @@ impl Neighbour {
 #[derive(Default)]
 pub(crate) struct Neighbours {
     entries: BTreeMap<NodeId, Neighbour>,
+    /// The end of the first pause.
+    pause_end: Option<Time>,
 }
 
 impl Neighbours {
@@ -187,15 +187,41 @@ impl Neighbours {
         self.entries.keys().copied()
     }
 
-    /// Those with room for a request, the one that would deliver first at the front.
-    pub(crate) fn with_room(&self, now: Time) -> Vec<NodeId> {
-        let ready = self.entries.iter().filter(|(_, neighbour)| neighbour.room(now) > 0);
-        let mut ready: Vec<_> = ready.map(|(node, neighbour)| (neighbour.time_for(0), *node)).collect();
-        ready.sort();
+    /// Those with room for a request, the one that would deliver first at the front; all, or of some.
+    pub(crate) fn with_room(&self, now: Time, of: Option<BTreeSet<NodeId>>) -> Vec<NodeId> {
+        let rank = |(node, neighbour): (NodeId, &Neighbour)| {
+            (neighbour.room(now) > 0).then(|| (neighbour.time_for(0), node))
+        };
+        let mut ready: Vec<_> = match of {
+            None => self.entries.iter().map(|(node, one)| (*node, one)).filter_map(rank).collect(),
+            Some(some) => {
+                let known = some.into_iter().filter_map(|node| Some((node, self.entries.get(&node)?)));
+                known.filter_map(rank).collect()
+            }
+        };
+        ready.sort_unstable();
         ready.into_iter().map(|(_, node)| node).collect()
     }
 
-    pub(crate) fn next_pause_end(&self, now: Time) -> Option<Time> {
-        self.entries.values().map(Neighbour::paused_until).filter(|until| *until > now).min()
+    /// `node` failed: it is left alone for a while. Returns how often it failed in a row; requests that fail together
+    /// are one failure, and count once.
+    pub(crate) fn failed(&mut self, now: Time, node: &NodeId, timing: &Timing) -> Option<u32> {
+        let neighbour = self.entries.get_mut(node)?;
+        if now < neighbour.paused_until {
+            return Some(0);
+        }
+        let failures = neighbour.failed(now, timing);
+        let until = neighbour.paused_until;
+        self.pause_end = Some(self.pause_end.map_or(until, |at| at.min(until)));
+        Some(failures)
+    }
+
+    /// When the next pause ends.
+    pub(crate) fn next_pause_end(&mut self, now: Time) -> Option<Time> {
+        if self.pause_end.is_some_and(|at| at <= now) {
+            let paused = self.entries.values().map(|neighbour| neighbour.paused_until);
+            self.pause_end = paused.filter(|until| *until > now).min();
+        }
+        self.pause_end
     }
 }

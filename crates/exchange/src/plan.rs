@@ -17,7 +17,7 @@ use branchmesh_wire::{
     limits::{REQUEST_BLOCKS_MAX, WIRE_VERSION},
 };
 use rand::RngExt;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Fetches in flight: the next one is at the origin before the last one is here, so that the WAN never idles.
 const FETCHES_MAX: usize = 3;
@@ -39,6 +39,12 @@ const ENDGAME_TICK: Duration = Duration::from_millis(250);
 impl Exchange {
     /// Draws all conclusions from an event.
     pub(crate) fn settle(&mut self, now: Time) {
+        self.ready = None;
+        self.settle_ready(now);
+    }
+
+    /// The same after an event that gave room or blocks only to the neighbours in `ready`.
+    pub(crate) fn settle_ready(&mut self, now: Time) {
         if self.leaving {
             self.timer = None;
             return;
@@ -60,6 +66,9 @@ impl Exchange {
         if self.site_changed {
             self.fetch_metadata(now);
             self.dial(now);
+        }
+        if self.site_changed {
+            self.silence_at = self.members.next_silence(now, self.member_timeout());
         }
         self.site_changed = false;
         if self.gossip.due(&self.config.timing, self.members.count()) <= now {
@@ -86,6 +95,7 @@ impl Exchange {
         for (node, release) in self.quarantine.ended(self.settled_at, now) {
             if let Some(release) = self.releases.get_mut(&release) {
                 release.availability.set_credited(&node, true);
+                self.ready = None;
                 self.lease.stale = true;
             }
         }
@@ -259,8 +269,10 @@ impl Exchange {
         }
     }
 
-    /// Asks neighbours for what they hold, as long as any has room.
+    /// Asks neighbours for what they hold, as long as any has room. Only those are looked at that have got room or
+    /// blocks since the last time: with hundreds of neighbours, everything else costs more than it finds.
     fn plan_lan(&mut self, now: Time) {
+        let ready = self.ready.replace(BTreeSet::new());
         let mut hungry: Vec<(u64, IndexId)> = self
             .releases
             .values()
@@ -271,14 +283,10 @@ impl Exchange {
         if hungry.is_empty() {
             return;
         }
-        loop {
-            let mut asked = false;
-            for node in self.neighbours.with_room(now) {
-                asked |= hungry.iter().any(|(_, release)| self.ask(now, node, *release));
-            }
-            if !asked {
-                return;
-            }
+        let mut asking = self.neighbours.with_room(now, ready);
+        while !asking.is_empty() {
+            asking.retain(|node| hungry.iter().any(|(_, release)| self.ask(now, *node, *release)));
+            asking = self.neighbours.with_room(now, Some(asking.into_iter().collect()));
         }
     }
 
@@ -321,7 +329,7 @@ impl Exchange {
             .collect();
         for id in ending {
             self.endgame_at = Some(now + ENDGAME_TICK);
-            for node in self.neighbours.with_room(now) {
+            for node in self.neighbours.with_room(now, None) {
                 let Some(neighbour) = self.neighbours.get(&node).filter(|neighbour| neighbour.is_idle())
                 else {
                     continue;
@@ -433,7 +441,8 @@ impl Exchange {
         .bounded()
     }
 
-    fn next_timer(&self, now: Time) -> Option<(Time, Reason)> {
+    fn next_timer(&mut self, now: Time) -> Option<(Time, Reason)> {
+        let pause_end = self.neighbours.next_pause_end(now);
         let timing = &self.config.timing;
         let releases = self.releases.values();
         let have_maps = releases.clone().filter_map(|release| release.announcer.due(timing));
@@ -444,10 +453,10 @@ impl Exchange {
         let timers = [
             (Some(self.gossip.due(timing, self.members.count())), Reason::Status),
             (have_maps.min(), Reason::HaveMaps),
-            (self.members.next_silence(now, self.member_timeout()), Reason::MemberSilent),
+            (self.silence_at, Reason::MemberSilent),
             (self.lease_timer(now, timing), Reason::Lease),
             (self.transfers.next_deadline(), Reason::Stall),
-            (self.neighbours.next_pause_end(now), Reason::PauseOver),
+            (pause_end, Reason::PauseOver),
             (self.quarantine.next_end(now), Reason::PauseOver),
             (self.endgame_at, Reason::EndGame),
             (polls.then(|| self.origin.next_poll(timing)), Reason::Origin),

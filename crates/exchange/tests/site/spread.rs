@@ -149,8 +149,8 @@ fn a_release_of_a_million_blocks_costs_no_more_per_block() {
 }
 
 #[test]
-fn a_hundred_nodes_on_a_fast_wan() {
-    let (mut world, release) = World::classroom(10, 100, BLOCKS);
+fn sixty_nodes_on_a_fast_wan() {
+    let (mut world, release) = World::classroom(10, 60, BLOCKS);
     world.wan_rate = 12_500_000;
     world.lan_rate = 125_000_000;
     world.run_to_completion(60 * SECOND, release);
