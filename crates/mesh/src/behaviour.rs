@@ -3,15 +3,14 @@
 use crate::{
     gossip::ENVELOPE_MAX,
     limits::{CONNECTIONS_MAX, CONTROL_CONNECTIONS_PER_PEER_MAX, HANDSHAKES_MAX},
+    pace::Mdns,
 };
 use libp2p::{
-    PeerId,
     connection_limits::{self, ConnectionLimits},
     gossipsub::{self, IdentTopic, IdentityTransform, MessageAuthenticity, WhitelistSubscriptionFilter},
     identify,
     identity::Keypair,
-    mdns,
-    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    swarm::NetworkBehaviour,
 };
 use std::{collections::HashSet, io, time::Duration};
 
@@ -21,21 +20,18 @@ const GOSSIP_OVERHEAD: usize = 1024;
 const GOSSIP_HEARTBEAT: Duration = Duration::from_millis(700);
 /// Messages that wait for one slow peer; statuses are soon out of date.
 const GOSSIP_QUEUE_MAX: usize = 512;
-/// How long others believe our mDNS records. Longer than any node's query interval, so that none expires in between.
-const MDNS_TTL: Duration = Duration::from_secs(150);
-
 /// All of them.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(crate) gossipsub: gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>,
     identify: identify::Behaviour,
-    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    pub(crate) mdns: Mdns,
 }
 
 impl Behaviour {
-    /// Without mDNS, subscribed to `topic` and to no other: peers cannot make us remember topics.
-    pub(crate) fn new(keypair: &Keypair, topic: &IdentTopic) -> io::Result<Self> {
+    /// Subscribed to `topic` and to no other: peers cannot make us remember topics.
+    pub(crate) fn new(keypair: &Keypair, topic: &IdentTopic, mdns: Mdns) -> io::Result<Self> {
         let config = gossipsub::ConfigBuilder::default()
             .heartbeat_interval(GOSSIP_HEARTBEAT)
             .validation_mode(gossipsub::ValidationMode::Strict)
@@ -63,19 +59,7 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(limits),
             gossipsub,
             identify: identify::Behaviour::new(identify),
-            mdns: Toggle::from(None),
+            mdns,
         })
-    }
-}
-
-/// mDNS that asks at this interval, or none where the system does not let it.
-pub(crate) fn mdns_behaviour(peer: PeerId, query_interval: Duration) -> Option<mdns::tokio::Behaviour> {
-    let config = mdns::Config { ttl: MDNS_TTL, query_interval, enable_ipv6: false };
-    match mdns::tokio::Behaviour::new(config, peer) {
-        Ok(mdns) => Some(mdns),
-        Err(error) => {
-            tracing::warn!(%error, "mDNS does not work here; nodes are found through bootstrap addresses only");
-            None
-        }
     }
 }

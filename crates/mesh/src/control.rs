@@ -5,13 +5,14 @@
 //! instead of after the idle time-out. Nothing here ever waits for the owner of the mesh.
 
 use crate::{
-    behaviour::{Behaviour, BehaviourEvent, mdns_behaviour},
+    behaviour::{Behaviour, BehaviourEvent},
     book::{Source, Whom, backoff},
     carrier::Carrier,
     event::Event,
     gossip::{Gossip, GossipError},
     identity::Credentials,
-    limits::{ADDRESSES_PER_HINT_MAX, CANDIDATES_MAX},
+    limits::ADDRESSES_PER_HINT_MAX,
+    pace::Pace,
     refusals::Refusals,
     upgrade::{multiaddr, socket_address, transport},
 };
@@ -23,8 +24,7 @@ use libp2p::{
     gossipsub::{self, IdentTopic, MessageAcceptance},
     identify, mdns,
     swarm::{
-        self, FromSwarm, NetworkBehaviour, NewListenAddr, SwarmEvent,
-        behaviour::toggle::Toggle,
+        self, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -47,19 +47,8 @@ const LINKLESS_MAX: Duration = Duration::from_secs(10);
 const NEVER_IDLE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// How long the last gossip has to get out when the program stops.
 const FAREWELL: Duration = Duration::from_millis(200);
-/// mDNS asks often in the beginning: with libp2p's five minutes, PCs that boot together lose each other.
-const MDNS_EAGER: Duration = Duration::from_secs(11);
-/// Later it asks seldom; gossip and bootstrap know the rest.
-const MDNS_CALM: Duration = Duration::from_secs(60);
-/// Duration of the beginning.
-const MDNS_EAGER_FOR: Duration = Duration::from_secs(180);
 /// The system names its addresses in one go; this much later no more is to be expected.
 const ADDRESSES_TOGETHER: Duration = Duration::from_millis(50);
-/// Silence after a flood of announcements.
-const MDNS_PAUSE: Duration = Duration::from_secs(60);
-/// libp2p keeps every announcement until it expires, in a list that it searches: more than this is a flood.
-const MDNS_NODES_MAX: usize = 2 * CANDIDATES_MAX;
-
 /// What links tell the control plane.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -116,8 +105,7 @@ pub(crate) struct Control {
     established: HashMap<PeerId, Established>,
     listen_addresses: ListenAddresses,
     listeners: HashMap<Multiaddr, ListenerId>,
-    /// When mDNS changes its pace, or begins again; `None` if it stays as it is.
-    mdns_change: Option<Instant>,
+    pace: Pace,
     /// The newest status could not be sent for want of peers.
     unsent: bool,
 }
@@ -131,11 +119,9 @@ impl Control {
     ) -> Result<Self, io::Error> {
         let identity = credentials.identity();
         let topic = IdentTopic::new(Gossip::topic(&identity.site));
-        let mut behaviour = Behaviour::new(credentials.keypair(), &topic)?;
         let peer = credentials.member().peer;
-        if mdns {
-            behaviour.mdns = mdns_behaviour(peer, MDNS_EAGER).into();
-        }
+        let (pace, mdns) = if mdns { Pace::begin(Instant::now(), peer) } else { Pace::never() };
+        let behaviour = Behaviour::new(credentials.keypair(), &topic, mdns)?;
         let transport = transport(credentials.tls().clone(), identity.site.clone(), refusals);
         let config = swarm::Config::with_tokio_executor().with_idle_connection_timeout(NEVER_IDLE);
         Ok(Self {
@@ -150,7 +136,7 @@ impl Control {
             established: HashMap::new(),
             listen_addresses: ListenAddresses::default(),
             listeners: HashMap::new(),
-            mdns_change: mdns.then(|| Instant::now() + MDNS_EAGER_FOR),
+            pace,
             unsent: false,
         })
     }
@@ -227,7 +213,8 @@ impl Control {
         let now = Instant::now();
         self.dial_wanted(now);
         self.drop_linkless(now);
-        self.pace_mdns(now);
+        let local = *self.swarm.local_peer_id();
+        self.pace.keep(now, &mut self.swarm.behaviour_mut().mdns, local, &self.listeners);
     }
 
     fn dial_wanted(&mut self, now: Instant) {
@@ -261,31 +248,6 @@ impl Control {
         for peer in linkless {
             tracing::debug!(%peer, "a control connection without a data connection is closed");
             let _ = self.swarm.disconnect_peer_id(peer);
-        }
-    }
-
-    fn pace_mdns(&mut self, now: Instant) {
-        let flooded = self
-            .swarm
-            .behaviour()
-            .mdns
-            .as_ref()
-            .is_some_and(|mdns| mdns.discovered_nodes().len() > MDNS_NODES_MAX);
-        if flooded {
-            tracing::warn!("a flood of mDNS announcements; discovery pauses for {} s", MDNS_PAUSE.as_secs());
-            self.swarm.behaviour_mut().mdns = Toggle::from(None);
-            self.mdns_change = Some(now + MDNS_PAUSE);
-        } else if self.mdns_change.is_some_and(|at| at <= now) {
-            self.mdns_change = None;
-            let mut mdns = mdns_behaviour(*self.swarm.local_peer_id(), MDNS_CALM);
-            if let Some(mdns) = &mut mdns {
-                // It missed the swarm's own announcements of these.
-                for (addr, listener_id) in &self.listeners {
-                    let listener_id = *listener_id;
-                    mdns.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }));
-                }
-            }
-            self.swarm.behaviour_mut().mdns = mdns.into();
         }
     }
 

@@ -28,6 +28,7 @@ mod limits;
 mod link;
 mod links;
 mod mesh;
+mod pace;
 mod refusals;
 mod reply;
 mod tls;

@@ -9,6 +9,8 @@ use std::{
 };
 use tokio::process::{Child, Command};
 
+/// Milliseconds on an idle machine; on a busy one still well before any time-out.
+const AT_ONCE: Duration = Duration::from_secs(2);
 /// Set in child processes that are a node; holds the folder of its identity and the address to bootstrap from.
 const CHILD_NODE: &str = "BRANCHMESH_TEST_CHILD_NODE";
 
@@ -42,7 +44,7 @@ async fn a_node_that_is_dropped_is_noticed_at_once_and_may_return() {
     let (id, address, dropped) = (leaves.id(), leaves.address(), Instant::now());
     drop(leaves);
     stays.disconnected(id).await;
-    assert!(dropped.elapsed() < Duration::from_secs(1), "{:?}", dropped.elapsed());
+    assert!(dropped.elapsed() < AT_ONCE, "{:?}", dropped.elapsed());
 
     // The one that stayed dials again by itself.
     while UdpSocket::bind(address).is_err() || TcpListener::bind(address).is_err() {
@@ -83,7 +85,7 @@ async fn a_killed_process_is_noticed_at_once() {
     let killed = Instant::now();
     child.kill().await.unwrap();
     let reason = stays.disconnected(id).await;
-    assert!(killed.elapsed() < Duration::from_secs(1), "after {:?}: {reason}", killed.elapsed());
+    assert!(killed.elapsed() < AT_ONCE, "after {:?}: {reason}", killed.elapsed());
 
     let _again = spawn_node(&files.dir, stays.address());
     stays.connected(id).await;
