@@ -283,6 +283,9 @@ impl Control {
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 let now = Instant::now();
                 self.established.entry(peer_id).or_insert(Established { since: now, last_wanted: now });
+                if let Some(wanted) = self.wanted.get_mut(&peer_id) {
+                    (wanted.failures, wanted.due) = (0, now);
+                }
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "control connection closed");
