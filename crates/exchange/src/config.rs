@@ -3,7 +3,7 @@
 use branchmesh_wire::{NodeId, Role, WanPolicy};
 use std::{net::SocketAddr, time::Duration};
 
-/// Members up to which a status is sent every [`Timing::status_interval`]; beyond, the rate falls as the site grows,
+/// Members up to which a status is sent every `status_interval`; beyond, the rate falls as the site grows,
 /// because gossip multiplies every message.
 pub const SMALL_SITE_MEMBERS: usize = 16;
 
@@ -46,7 +46,9 @@ pub struct Timing {
     pub listen: Duration,
     /// Upper end of what is added to it at random, so that a classroom does not wake at once.
     pub listen_jitter: Duration,
-    /// The same for a seed.
+    /// What is added while it knows of nobody at all: discovery may be late, and a second fetcher is dear.
+    pub listen_alone: Duration,
+    /// How long a seed listens, in any case.
     pub listen_seed: Duration,
     /// How long each better-ranked member is given to take a free lease.
     pub turn: Duration,
@@ -114,6 +116,7 @@ impl Default for Timing {
             departure_grace: ms(300),
             listen: s(2),
             listen_jitter: ms(500),
+            listen_alone: s(2),
             listen_seed: ms(500),
             turn: ms(1500),
             claim_idle_max: s(30),

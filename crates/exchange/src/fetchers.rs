@@ -75,6 +75,8 @@ pub(crate) struct Field<'a> {
     pub(crate) candidates: &'a [Candidate<'a>],
     pub(crate) timing: &'a Timing,
     pub(crate) resting: Option<Time>,
+    /// How much longer than usual this node listens after its start.
+    pub(crate) listen_longer: Duration,
     pub(crate) quarantine: &'a Quarantine,
 }
 
@@ -178,8 +180,9 @@ impl Lease {
             return Turn::Taken { by: by.expect("at least one claims").node };
         }
         let since = *self.free_since.entry(scope).or_insert(field.now);
-        if field.now < self.listen_until {
-            return Turn::Listening { until: self.listen_until };
+        let listen_until = self.listen_until + field.listen_longer;
+        if field.now < listen_until {
+            return Turn::Listening { until: listen_until };
         }
         if let Some(until) = field.resting {
             return Turn::Resting { until };

@@ -6,12 +6,13 @@
 //!
 //! [`Exchange`] is the type; the rooms behind it:
 //!
-//! * [`members`]: who is here, and their ranks; [`fetchers`]: whose turn it is to use the WAN,
+//! * [`members`]: who is here, and their ranks; `fetchers`: whose turn it is to use the WAN,
 //! * [`release`]: one release: the states of its blocks ([`blocks`], described in `STATE.md`), what the neighbours
-//!   hold ([`availability`]), what they are told ([`announcer`]),
-//! * [`choice`]: which blocks from whom; [`transfers`]: what is under way; [`neighbours`]: how fast each is;
-//!   [`quarantine`]: who is not believed for now; [`origin`]: how the origin does,
-//! * [`plan`]: what is done after each event; [`report`]: what people are told.
+//!   hold (`availability`), what they are told (`announcer`),
+//! * `choice`: which blocks from whom; `transfers`: what is under way; [`neighbours`]: how fast each is;
+//!   [`quarantine`]: who is not believed for now; `origin`: how the origin does,
+//! * `plan`: what is done after each event; `wan`: what of it concerns the WAN; `delivery`: what follows when
+//!   blocks come and transfers end; `timers`: when to wake up; [`report`]: what people are told.
 
 pub mod action;
 mod announcer;
@@ -20,6 +21,7 @@ mod backoff;
 pub mod blocks;
 mod choice;
 pub mod config;
+mod delivery;
 pub mod exchange;
 mod fetchers;
 mod gossip;
@@ -32,7 +34,9 @@ pub mod quarantine;
 pub mod release;
 pub mod report;
 pub mod time;
+mod timers;
 mod transfers;
+mod wan;
 
 pub use action::{Action, AddReleaseError, Failure, Misbehaviour, Outcome, Reason, TransferId};
 pub use blocks::BytesBySource;

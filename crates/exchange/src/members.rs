@@ -1,7 +1,7 @@
 //! Who is here: the members of the site as their statuses and connections tell, and their ranks for the WAN.
 //!
 //! Ranks are computed from gossiped words alone, so that every member computes the same ones. A rank is not a lease:
-//! see [`fetchers`](crate::fetchers).
+//! see `fetchers`.
 
 use crate::{config::Timing, time::Time};
 use branchmesh_wire::{IndexId, NodeId, Role, Status, WanPolicy};

@@ -1,38 +1,18 @@
 //! What is done after each event: turns, fetches, requests, notes, gossip, and the next timer.
 
 use crate::{
-    action::{Action, Failure, Reason, TransferId},
+    action::{Action, Failure, TransferId},
     choice,
-    config::{Config, Timing},
     exchange::Exchange,
-    fetchers::{Field, Scope, Turn, co_fetchers, is_my_share},
-    members::{Candidate, Members},
-    origin::Origin,
-    quarantine::Quarantine,
     time::Time,
     transfers::{From, Transfer},
 };
-use branchmesh_wire::{
-    IndexId, NodeId, Status, WanPolicy,
-    limits::{REQUEST_BLOCKS_MAX, WIRE_VERSION},
-};
+use branchmesh_wire::{IndexId, NodeId, Status, WanPolicy, limits::WIRE_VERSION};
 use rand::RngExt;
 use std::{collections::BTreeSet, time::Duration};
 
-/// Fetches in flight: the next one is at the origin before the last one is here, so that the WAN never idles.
-const FETCHES_MAX: usize = 3;
-/// What one fetch should take of the WAN's time: a fetcher that vanishes or yields leaves little undone.
-const FETCH_TIME: Duration = Duration::from_millis(500);
-/// Bytes of one fetch, at least: half a second of 4 Mbit/s.
-const FETCH_BYTES_MIN: u64 = 256 << 10;
-/// Bytes of one fetch, at most: a segment.
-const FETCH_BYTES_MAX: u64 = 4 << 20;
-/// Bytes of all fetches in flight.
-const FETCHES_BYTES_MAX: u64 = 8 << 20;
 /// Neighbours that a node of a large site connects to: well above ln N, so that the graph is connected.
 const NEIGHBOURS_WANTED: usize = 32;
-/// The least time that a timer may wait: no mistake here may turn into a hot loop there.
-const TICK_MIN: Duration = Duration::from_millis(5);
 /// How often the end game is looked at.
 const ENDGAME_TICK: Duration = Duration::from_millis(250);
 
@@ -120,118 +100,8 @@ impl Exchange {
         }
     }
 
-    /// The turns that matter to this node now.
-    fn scopes(&self, now: Time) -> Vec<Scope> {
-        let fetched: Vec<IndexId> = self.transfers.fetches().map(|(_, transfer)| transfer.release).collect();
-        let needed =
-            self.releases.values().filter(|release| release.needs_wan(now) || fetched.contains(&release.id));
-        std::iter::once(Scope::Site).chain(needed.map(|release| Scope::Release(release.id))).collect()
-    }
-
-    fn take_turns(&mut self, now: Time) {
-        let scopes = self.scopes(now);
-        if !self.lease.is_due(now, &scopes) {
-            return;
-        }
-        let candidates = self.members.candidates(now, self.member_timeout(), self.config.incarnation);
-        let field = field(now, &self.config, &self.members, &self.origin, &self.quarantine, &candidates);
-        self.lease.update(&field, &scopes);
-    }
-
-    /// Fetches over the WAN what no neighbour holds, where it is this node's turn; gives up what it is not.
-    fn plan_wan(&mut self, now: Time) {
-        self.drain(now);
-        let mut turns: Vec<(u64, IndexId)> = self
-            .releases
-            .values()
-            .filter(|release| release.needs_wan(now) && self.has_turn(release.id))
-            .map(|release| (release.serial, release.id))
-            .collect();
-        turns.sort_unstable();
-        for (_, id) in turns {
-            if self.is_settled(now, id) && self.origin.is_ready(now) {
-                self.fetch(now, id);
-            }
-        }
-    }
-
-    fn has_turn(&self, release: IndexId) -> bool {
-        self.lease.turn(Scope::Release(release)) == Some(Turn::Mine)
-    }
-
-    /// Lets fetches that already bring bytes end when the turn is gone; the others would only take longer.
-    fn drain(&mut self, now: Time) {
-        let astray: Vec<(TransferId, bool)> = self
-            .transfers
-            .fetches()
-            .filter(|(_, transfer)| !self.has_turn(transfer.release))
-            .map(|(id, transfer)| (id, transfer.delivered > 0))
-            .collect();
-        if astray.is_empty() {
-            self.lease.draining = None;
-            return;
-        }
-        let since = *self.lease.draining.get_or_insert(now);
-        let over = now >= since + self.config.timing.drain_max;
-        for (transfer, _) in astray.into_iter().filter(|(_, bringing)| over || !bringing) {
-            self.end_transfer(transfer);
-            self.actions.push_back(Action::Cancel { transfer });
-        }
-    }
-
-    /// Whether every live member has told what it holds of the release, or has had the time to.
-    fn is_settled(&mut self, now: Time, id: IndexId) -> bool {
-        let timeout = self.member_timeout();
-        let Some(release) = self.releases.get_mut(&id) else { return false };
-        if !release.settled {
-            let grace_over = now >= release.added + self.config.timing.have_map_grace;
-            let mut live = self.members.live(now, timeout);
-            release.settled = grace_over || live.all(|(node, _)| release.availability.knows(node));
-        }
-        release.settled
-    }
-
-    fn fetch(&mut self, now: Time, id: IndexId) {
-        let others = match self.config.fetchers {
-            0 | 1 => Vec::new(),
-            _ => {
-                let timeout = self.member_timeout();
-                let candidates = self.members.candidates(now, timeout, self.config.incarnation);
-                co_fetchers(
-                    &field(now, &self.config, &self.members, &self.origin, &self.quarantine, &candidates),
-                    id,
-                )
-            }
-        };
-        let per_fetch = (self.wan.rate() as f64 * FETCH_TIME.as_secs_f64()) as u64;
-        let per_fetch = per_fetch.clamp(FETCH_BYTES_MIN, FETCH_BYTES_MAX);
-        // An origin that failed is tried with one fetch.
-        let fetches_max = if self.origin.failures() > 0 { 1 } else { FETCHES_MAX };
-        loop {
-            let (mut fetches, mut bytes) = (0, 0);
-            for (_, transfer) in self.transfers.fetches() {
-                (fetches, bytes) = (fetches + 1, bytes + transfer.bytes_left);
-            }
-            let Some(release) = self.releases.get(&id) else { return };
-            if fetches >= fetches_max || (fetches > 0 && bytes + per_fetch > FETCHES_BYTES_MAX) {
-                return;
-            }
-            let me = self.config.node;
-            let is_mine = |segment| is_my_share(me, &others, &id, segment);
-            let blocks = release.next_for_wan(now, per_fetch, REQUEST_BLOCKS_MAX as usize, is_mine);
-            if blocks.is_empty() {
-                return;
-            }
-            if fetches == 0 {
-                self.wan.start(now);
-            }
-            let transfer = self.begin(now, id, From::Origin, &blocks, now + self.config.timing.origin_stall);
-            self.actions.push_back(Action::Fetch { transfer, release: id, blocks });
-        }
-    }
-
     /// Registers a transfer of missing blocks, or of blocks that fly already (the end game).
-    fn begin(
+    pub(crate) fn begin(
         &mut self,
         now: Time,
         release: IndexId,
@@ -253,20 +123,6 @@ impl Exchange {
         let transfer = Transfer { release, from, left, bytes_left, issued: now, deadline, delivered: 0 };
         self.transfers.begin(id, transfer);
         id
-    }
-
-    /// Says whether this node uses the WAN. The last changes of the have-maps go out before it says that it doesn't.
-    fn update_claim(&mut self, now: Time) {
-        let claimed = self.lease.wants_claim() || self.transfers.fetches().next().is_some();
-        if claimed == self.lease.claimed {
-            return;
-        }
-        tracing::debug!(claimed, ?now, "the lease changes");
-        self.lease.claimed = claimed;
-        self.gossip.hurry();
-        if !claimed {
-            self.releases.values_mut().for_each(|release| release.announcer.hurry());
-        }
     }
 
     /// Asks neighbours for what they hold, as long as any has room. Only those are looked at that have got room or
@@ -362,14 +218,6 @@ impl Exchange {
         }
     }
 
-    fn poll_origin(&mut self, now: Time) {
-        if self.lease.turn(Scope::Site) != Some(Turn::Mine) {
-            self.origin.forget_polls();
-        } else if self.origin.take_poll(now, &mut self.rng, &self.config.timing) {
-            self.actions.push_back(Action::PollOrigin);
-        }
-    }
-
     fn fetch_metadata(&mut self, now: Time) {
         let members = &self.members;
         self.metadata.retain(|node| members.get(node).is_some());
@@ -439,65 +287,6 @@ impl Exchange {
             leaving: self.leaving,
         }
         .bounded()
-    }
-
-    fn next_timer(&mut self, now: Time) -> Option<(Time, Reason)> {
-        let pause_end = self.neighbours.next_pause_end(now);
-        let timing = &self.config.timing;
-        let releases = self.releases.values();
-        let have_maps = releases.clone().filter_map(|release| release.announcer.due(timing));
-        let paused = releases.clone().map(|release| release.paused_until);
-        let deferred = releases.filter_map(|release| release.next_deferred(now));
-        let dials = self.dialled.values().map(|(at, _)| *at);
-        let polls = self.lease.turn(Scope::Site) == Some(Turn::Mine);
-        let timers = [
-            (Some(self.gossip.due(timing, self.members.count())), Reason::Status),
-            (have_maps.min(), Reason::HaveMaps),
-            (self.silence_at, Reason::MemberSilent),
-            (self.lease_timer(now, timing), Reason::Lease),
-            (self.transfers.next_deadline(), Reason::Stall),
-            (pause_end, Reason::PauseOver),
-            (self.quarantine.next_end(now), Reason::PauseOver),
-            (self.endgame_at, Reason::EndGame),
-            (polls.then(|| self.origin.next_poll(timing)), Reason::Origin),
-            (Some(self.origin.retry_at()).filter(|at| *at > now), Reason::Origin),
-            (deferred.min(), Reason::Origin),
-            (self.metadata.next(now, timing), Reason::Metadata),
-            (dials.filter(|at| *at > now).min(), Reason::Dial),
-            (paused.filter(|at| *at > now).min(), Reason::StorePause),
-        ];
-        let due = timers.into_iter().filter_map(|(at, reason)| Some((at?.max(now + TICK_MIN), reason)));
-        due.min()
-    }
-
-    /// When turns, a drain, or the wait for have-maps may end.
-    fn lease_timer(&self, now: Time, timing: &Timing) -> Option<Time> {
-        let drain = self.lease.draining.map(|since| since + timing.drain_max);
-        let unsettled = self.releases.values().filter(|release| release.wanted && !release.settled);
-        let grace = unsettled.map(|release| release.added + timing.have_map_grace);
-        self.lease.wake().into_iter().chain(drain).chain(grace).filter(|at| *at > now).min()
-    }
-}
-
-/// What turns are computed from.
-fn field<'a>(
-    now: Time,
-    config: &'a Config,
-    members: &Members,
-    origin: &Origin,
-    quarantine: &'a Quarantine,
-    candidates: &'a [Candidate<'a>],
-) -> Field<'a> {
-    let timeout = config.timing.member_timeout(members.count());
-    Field {
-        now,
-        policy: config.wan,
-        rank: members.my_rank(now, timeout, config.wan, config.role, config.incarnation),
-        fetchers: config.fetchers,
-        candidates,
-        timing: &config.timing,
-        resting: origin.resting(now),
-        quarantine,
     }
 }
 

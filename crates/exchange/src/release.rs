@@ -1,6 +1,6 @@
 //! One release: its block states, what the neighbours hold of it, and what they are told.
 //!
-//! [`Blocks`] owns the states; every transition passes through here, so that the counters of [`Availability`] follow.
+//! `Blocks` owns the states; every transition passes through here, so that the counters of `Availability` follow.
 
 use crate::{
     action::TransferId,

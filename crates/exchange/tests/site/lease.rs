@@ -92,9 +92,16 @@ fn only_one_node_asks_the_origin_for_news() {
 #[test]
 fn a_client_listens_before_it_touches_the_wan() {
     let mut world = World::new(55);
-    world.publish("one", BLOCKS);
     world.join(1, |_| {});
+    world.join(2, |_| {});
     world.run_for(1990 * MS);
+    assert!(world.fetchers().is_empty());
+    world.run_for(800 * MS);
+    assert_eq!(world.fetchers().len(), 1);
+    // One that has found nobody gives discovery more time.
+    let mut world = World::new(57);
+    world.join(1, |_| {});
+    world.run_for(3990 * MS);
     assert!(world.fetchers().is_empty());
     world.run_for(600 * MS);
     assert_eq!(world.fetchers(), [id(1)]);
