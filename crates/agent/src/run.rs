@@ -202,7 +202,6 @@ impl Loop {
                 tokio::spawn(serve::answer(Arc::clone(&self.shared), from, request, reply));
             }
             Event::Refused { address, reason } => {
-                warn!(%address, reason, "a device was refused");
                 let until = now + Duration::from_secs(600);
                 self.problems.set(problem::REFUSED, format!("refused {address}: {reason}"), Some(until));
             }
@@ -308,6 +307,7 @@ impl Loop {
         self.problems.forget_old(now);
         self.rates.sample(&self.exchange, now);
         self.shared.set_holders(view::holders(&self.exchange, now));
+        self.exchange.set_addresses(now, self.shared.mesh.listen_addresses());
         if now >= self.next_local_poll && self.shared.origins.iter().any(branchmesh_repo::Origin::is_local) {
             self.next_local_poll = now + self.shared.settings.poll;
             self.ask_for_metadata(MetadataFrom::Local);

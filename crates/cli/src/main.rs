@@ -50,7 +50,7 @@ impl Command {
     /// A daemon tells what it does; a command speaks for itself; the demo draws on the terminal.
     fn default_log(&self) -> &'static str {
         match self {
-            Self::Agent(_) => "info,libp2p=warn,quinn=warn,hyper=warn,tough=warn",
+            Self::Agent(_) => "info,libp2p=warn,libp2p_mdns=error,quinn=warn,hyper=warn,tough=warn",
             Self::Demo(_) => "off",
             Self::Repo(_)
             | Self::Publish(_)
