@@ -14,13 +14,15 @@
 //!    [`turn`](crate::config::Timing::turn) for each of them. Without such, it waits only until everybody has noticed that the turn is free.
 //! 3. A node that has just started listens first. A node whose origin keeps failing rests, and does not claim.
 //! 4. A claim on a release that brings nothing for long, or by a member whose blocks of it are not taken, does not
-//!    count: it would keep the others waiting for nothing.
+//!    count, nor does a claim on the site by a member that does not pass on what the origin says: it would keep the
+//!    others waiting for nothing.
 //! 5. Who claims a release that a worse-ranked member is still fetching waits until that one's status says that it
 //!    has finished (it lets transfers which already bring bytes end), so that no block crosses twice.
 
 use crate::{
     config::Timing,
     members::{Candidate, Rank},
+    metadata::Metadata,
     quarantine::Quarantine,
     time::Time,
 };
@@ -78,6 +80,7 @@ pub(crate) struct Field<'a> {
     /// How much longer than usual this node listens after its start.
     pub(crate) listen_longer: Duration,
     pub(crate) quarantine: &'a Quarantine,
+    pub(crate) metadata: &'a Metadata,
 }
 
 /// A claim that is being waited for.
@@ -252,10 +255,11 @@ pub(crate) fn is_my_share(me: NodeId, others: &[NodeId], release: &IndexId, segm
     }
 }
 
-/// Whether `other` may want the turn. One that gave this node bad blocks of a release does nothing for it there.
+/// Whether `other` may want the turn, and would do something for this node with it: one that gave it bad blocks of a
+/// release does not, nor one that keeps to itself what the origin says.
 fn may_compete(field: &Field<'_>, other: &Candidate<'_>, scope: Scope) -> bool {
     match scope {
-        Scope::Site => true,
+        Scope::Site => !field.metadata.is_withheld_by(&other.node),
         Scope::Release(release) => {
             other.lacks(&release) && !field.quarantine.is_useless(field.now, other.node, release)
         }

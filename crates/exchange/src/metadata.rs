@@ -7,6 +7,9 @@ use std::{collections::BTreeMap, time::Duration};
 /// The longest pause after a member failed to give its metadata.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
+/// Failures in a row after which a member that asks the origin for the site is not relied on to pass on the answer.
+const FAILURES_TO_DISTRUST: u32 = 3;
+
 #[derive(Default)]
 pub(crate) struct Metadata {
     /// The newest verified version here.
@@ -31,6 +34,11 @@ impl Metadata {
 
     pub(crate) fn may_ask(&self, now: Time, node: &NodeId) -> bool {
         self.failures.get(node).is_none_or(|(_, until)| *until <= now)
+    }
+
+    /// Whether `node` keeps promising newer metadata that it does not give.
+    pub(crate) fn is_withheld_by(&self, node: &NodeId) -> bool {
+        self.failures.get(node).is_some_and(|(times, _)| *times >= FAILURES_TO_DISTRUST)
     }
 
     pub(crate) fn ask(&mut self, now: Time, node: NodeId, timing: &Timing) {
@@ -87,6 +95,7 @@ mod tests {
             let until = now + Duration::from_secs(pause);
             assert_eq!(metadata.next(now, &timing), Some(until));
             assert!(!metadata.may_ask(now, &node));
+            assert_eq!(metadata.is_withheld_by(&node), pause >= 4);
             now = until;
         }
         metadata.ask(now, node, &timing);

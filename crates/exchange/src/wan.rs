@@ -6,6 +6,7 @@ use crate::{
     exchange::Exchange,
     fetchers::{Field, Scope, Turn, co_fetchers, is_my_share},
     members::{Candidate, Members},
+    metadata::Metadata,
     origin::Origin,
     quarantine::Quarantine,
     time::Time,
@@ -40,7 +41,15 @@ impl Exchange {
             return;
         }
         let candidates = self.members.candidates(now, self.member_timeout(), self.config.incarnation);
-        let field = field(now, &self.config, &self.members, &self.origin, &self.quarantine, &candidates);
+        let field = field(
+            now,
+            &self.config,
+            &self.members,
+            &self.origin,
+            &self.quarantine,
+            &self.metadata,
+            &candidates,
+        );
         self.lease.update(&field, &scopes);
     }
 
@@ -104,7 +113,15 @@ impl Exchange {
                 let timeout = self.member_timeout();
                 let candidates = self.members.candidates(now, timeout, self.config.incarnation);
                 co_fetchers(
-                    &field(now, &self.config, &self.members, &self.origin, &self.quarantine, &candidates),
+                    &field(
+                        now,
+                        &self.config,
+                        &self.members,
+                        &self.origin,
+                        &self.quarantine,
+                        &self.metadata,
+                        &candidates,
+                    ),
                     id,
                 )
             }
@@ -166,6 +183,7 @@ fn field<'a>(
     members: &Members,
     origin: &Origin,
     quarantine: &'a Quarantine,
+    metadata: &'a Metadata,
     candidates: &'a [Candidate<'a>],
 ) -> Field<'a> {
     let timeout = config.timing.member_timeout(members.count());
@@ -180,5 +198,6 @@ fn field<'a>(
         resting: origin.resting(now),
         listen_longer: if alone { config.timing.listen_alone } else { Duration::ZERO },
         quarantine,
+        metadata,
     }
 }

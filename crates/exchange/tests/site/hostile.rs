@@ -72,6 +72,15 @@ fn a_fetcher_that_does_nothing_is_overruled() {
     world.run_to_completion(120 * SECOND, release);
 }
 
+#[test]
+fn a_fetcher_that_keeps_the_news_to_itself_is_overruled() {
+    let fetcher = first_fetcher(63, 4);
+    let (mut world, release) = World::classroom(63, 4, BLOCKS);
+    world.set_nature(fetcher, Nature::Liar);
+    world.run_to_completion(120 * SECOND, release);
+    assert!(world.crossings(release) <= 2 * BLOCKS + 8);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u32),
