@@ -1,7 +1,12 @@
 //! From blocks to files: a release is put together beside its place, synced, and moved there in one step.
 //!
-//! Much of it can be done [ahead](Store::assemble_ahead), while blocks still arrive: after the last one, only what
-//! that brought has to be written. What was done ahead is remembered in memory; after a restart it is done again.
+//! Much of it can be done while blocks still arrive, by an [`Assembly`](crate::Assembly) or by
+//! [`assemble_ahead`](Store::assemble_ahead): after the last block, only what that brought has to be written. What was
+//! written is remembered in memory; after a restart it is written again.
+//!
+//! A release has one partial folder, whoever fills it, and only whoever has the assembly turn touches it.
+//! [`Begun`] says what was written there; without its entry a partial folder is a left-over. A failed write or sync
+//! leaves files that may hold anything, so it ends the entry and the folder, and the next one begins with nothing.
 //!
 //! Whoever looks sees no folder or a whole one. The ledger remembers which index a folder was made from, so that
 //! assembling again costs nothing; that row is written before the folder gets its name, and means nothing
@@ -12,49 +17,102 @@
 
 use crate::{
     error::StoreError,
-    files,
-    fill::{Job, Run, Work, holes, path_in, runs},
-    images,
+    files, images,
     ledger::{self, Folder},
+    partial::{Partial, path_in},
     store::Store,
 };
 use branchmesh_image::{BlockError, BlockId, Cipher, FileEntry, Index};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::{
-        TryLockError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::TryLockError,
 };
 
 /// Threads that read, decode and write. The machine has other work to do, and two keep a disk busy.
-const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 2;
 
-/// Releases that are put together ahead at the same time. Each has a flag in memory for each run: 16 KiB for 60 GB.
+/// Releases that are put together ahead at the same time. Each has a few bytes in memory for each run: some 0.5 MiB for
+/// 60 GB.
 const AHEAD_MAX: usize = 8;
 
-/// What was written ahead of the releases whose blocks still arrive, by ledger key.
+/// The partial folders that are being filled, by ledger key. Belongs to whoever has the assembly turn.
 #[derive(Default)]
-pub(crate) struct Ahead(HashMap<String, Begun>);
+pub(crate) struct Ahead {
+    begun: HashMap<String, Begun>,
+    /// How many there were so far.
+    count: u64,
+}
 
-/// A folder that is being filled.
-struct Begun {
+/// A partial folder that is being filled.
+pub(crate) struct Begun {
     /// Of which index.
     identity: BlockId,
-    /// For each run, whether it is written.
-    done: Vec<AtomicBool>,
+    /// Tells it from an earlier one of the same release.
+    pub number: u64,
+    /// Assemblies that fill it.
+    pub holders: usize,
+    partial: Partial,
+}
+
+/// Which index is put together, and where.
+pub(crate) struct Target {
+    key: String,
+    identity: BlockId,
+    /// Where its files will be.
+    pub folder: PathBuf,
+    partial: PathBuf,
 }
 
 impl Ahead {
     /// Forgets what was written of a release; its folder goes, or is gone.
     pub(crate) fn forget(&mut self, key: &str) {
-        self.0.remove(key);
+        self.begun.remove(key);
+    }
+
+    /// Whether this folder is still being filled.
+    pub(crate) fn has(&self, target: &Target, number: u64) -> bool {
+        self.begun.get(&target.key).is_some_and(|begun| begun.number == number)
+    }
+
+    /// One of those who fill this folder has gone. The last one takes it along.
+    pub(crate) fn leave(&mut self, target: &Target, number: u64) {
+        let Some(begun) = self.begun.get_mut(&target.key).filter(|begun| begun.number == number) else {
+            return;
+        };
+        begun.holders -= 1;
+        if begun.holders == 0 {
+            self.discard(target);
+        }
+    }
+
+    /// The folder that is being filled for this index. A new one takes the place of another index's.
+    pub(crate) fn begun(&mut self, target: &Target, index: &Index) -> &mut Begun {
+        if !self.is_begun(target) {
+            self.discard(target);
+            self.count += 1;
+        }
+        self.begun.entry(target.key.clone()).or_insert_with(|| Begun {
+            identity: target.identity,
+            number: self.count,
+            holders: 0,
+            partial: Partial::new(target.partial.clone(), index),
+        })
+    }
+
+    fn is_begun(&self, target: &Target) -> bool {
+        self.begun.get(&target.key).is_some_and(|begun| begun.identity == target.identity)
+    }
+
+    fn discard(&mut self, target: &Target) {
+        if let Some(begun) = self.begun.remove(&target.key) {
+            begun.partial.remove();
+        }
     }
 }
 
-/// Why a release was not put together. Nothing of it is left, and an earlier folder of it stays.
+/// Why a release was not put together. An earlier folder of it stays.
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
     /// Blocks are not here.
@@ -82,8 +140,19 @@ pub enum AssembleError {
     Store(#[from] StoreError),
 }
 
+impl AssembleError {
+    /// Whether it is enough to fetch blocks: what was written is as good as before.
+    fn wants_blocks(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Rotten { .. } => true,
+            Self::Decode { .. } | Self::Store(_) => false,
+        }
+    }
+}
+
 impl Store {
-    /// Puts the files of a release in place and gives their folder. Returns at once if they are there.
+    /// Puts the files of a release in place and gives their folder. Returns at once if they are there. Uses what was
+    /// written of it already; that stays if only blocks are lacking. Otherwise an error leaves nothing.
     ///
     /// `progress` is called, from several threads, with the bytes of files that were done since the last call;
     /// together these are the sizes of all files, holes included.
@@ -93,198 +162,142 @@ impl Store {
         cipher: &Cipher,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<PathBuf, AssembleError> {
-        let (image, release) = (&index.root().image, &index.root().release);
-        images::check(image, release)?;
+        let target = self.target(index)?;
         let mut ahead = self.assembly_turn();
-        let (identity, key) = (identity(index), ledger::key(image, release));
-        let folder = self.release_folder(image, release);
-        if self.is_assembled(index, identity)? {
-            return Ok(folder);
-        }
-        let missing: Vec<u32> = (0u32..)
-            .zip(index.blocks())
-            .filter_map(|(number, block)| (!self.has(&block.location())).then_some(number))
-            .collect();
-        if !missing.is_empty() {
-            return Err(AssembleError::Missing { blocks: missing });
-        }
-        let runs = runs(index);
-        let partial = self.partial_folder(image, release);
-        let assembled = self
-            .begun(&mut ahead, &key, identity, index, &runs)
-            .and_then(|begun| self.finish(index, cipher, &partial, &runs, &begun.done, progress))
-            .and_then(|()| Ok(self.put_in_place(image, release, identity)?));
-        ahead.forget(&key);
-        if let Err(error) = assembled {
-            if let Err(left) = images::remove(&partial) {
-                tracing::warn!(error = %left, "what was assembled so far could not be removed");
-            }
-            return Err(error);
-        }
-        tracing::debug!(%image, %release, "release is assembled");
-        Ok(folder)
+        self.put_together(&mut ahead, &target, (index, cipher), progress)
     }
 
     /// Writes what is here of a release's files and was not written yet, beside their place, and gives the bytes.
     /// It ends soon after `budget` bytes, and does nothing while an assembly is under way. After an error the release
     /// can still be [assembled](Self::assemble), which will say what is wrong.
     pub fn assemble_ahead(&self, index: &Index, cipher: &Cipher, budget: u64) -> Result<u64, AssembleError> {
-        let (image, release) = (&index.root().image, &index.root().release);
-        images::check(image, release)?;
+        let target = self.target(index)?;
         let mut ahead = match self.try_assembly_turn() {
             Ok(ahead) => ahead,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(0),
         };
-        let (identity, key) = (identity(index), ledger::key(image, release));
-        let is_full = ahead.0.len() >= AHEAD_MAX && !ahead.0.contains_key(&key);
-        if is_full || self.is_assembled(index, identity)? {
+        if !ahead.is_begun(&target)
+            && (ahead.begun.len() >= AHEAD_MAX || self.is_assembled(&target, index)?)
+        {
             return Ok(0);
         }
-        let runs = runs(index);
-        let begun = self.begun(&mut ahead, &key, identity, index, &runs)?;
-        let mut bytes = 0;
-        let todo = (0..runs.len())
-            .filter(|run| !begun.done[*run].load(Ordering::Relaxed))
-            .filter(|run| index.blocks()[runs[*run].blocks()].iter().all(|block| self.has(&block.location())))
-            .take_while(|run| {
-                let within = bytes < budget;
-                bytes += runs[*run].bytes(index);
-                within
-            })
-            .collect();
-        let written = AtomicU64::new(0);
-        let count = |bytes| {
-            written.fetch_add(bytes, Ordering::Relaxed);
-        };
-        let partial = self.partial_folder(image, release);
         // One thread: the machine has other work to do, and the network is slower.
-        let (folder, done) = (partial.as_path(), begun.done.as_slice());
-        let job = Job { store: self, index, cipher, folder, runs: &runs, done, progress: &count };
-        Work::new(job, todo).run(1)?;
-        Ok(written.into_inner())
+        self.write_ahead(&mut ahead, &target, (index, cipher), budget, 1)
     }
 
-    /// The folder that is being filled for this index, new if there is none yet.
-    fn begun<'a>(
+    /// What an index is put together to. Checks the names.
+    pub(crate) fn target(&self, index: &Index) -> Result<Target, StoreError> {
+        let (image, release) = (&index.root().image, &index.root().release);
+        images::check(image, release)?;
+        Ok(Target {
+            key: ledger::key(image, release),
+            identity: BlockId::of(&index.root().to_bytes()),
+            folder: self.release_folder(image, release),
+            partial: self.partial_folder(image, release),
+        })
+    }
+
+    /// Writes the runs whose blocks are all here, and gives the bytes. Blocks that are missing are left for later.
+    pub(crate) fn write_ahead(
         &self,
-        ahead: &'a mut Ahead,
-        key: &str,
-        identity: BlockId,
-        index: &Index,
-        runs: &[Run<'_>],
-    ) -> Result<&'a Begun, AssembleError> {
-        if ahead.0.get(key).is_none_or(|begun| begun.identity != identity) {
-            ahead.forget(key);
-            let partial = self.partial_folder(&index.root().image, &index.root().release);
-            images::remove(&partial)?;
-            if let Err(error) = self.lay_out(index, &partial) {
-                images::remove(&partial)?;
-                return Err(error.into());
-            }
-            let done = runs.iter().map(|_| AtomicBool::new(false)).collect();
-            ahead.0.insert(key.into(), Begun { identity, done });
+        ahead: &mut Ahead,
+        target: &Target,
+        (index, cipher): (&Index, &Cipher),
+        budget: u64,
+        threads: usize,
+    ) -> Result<u64, AssembleError> {
+        let partial = &mut ahead.begun(target, index).partial;
+        let todo = partial.ready(self, index, budget);
+        if todo.is_empty() {
+            return Ok(0);
         }
-        Ok(&ahead.0[key])
+        let left = partial.left();
+        let written = partial.write(self, (index, cipher), &todo, threads, &|_| {});
+        let bytes = left - partial.left();
+        match written {
+            Ok(()) | Err(AssembleError::Missing { .. }) => Ok(bytes),
+            Err(error) => {
+                if !error.wants_blocks() {
+                    ahead.discard(target);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes all that is not written yet, and puts the files in place.
+    pub(crate) fn put_together(
+        &self,
+        ahead: &mut Ahead,
+        target: &Target,
+        (index, cipher): (&Index, &Cipher),
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<PathBuf, AssembleError> {
+        if self.is_assembled(target, index)? {
+            return Ok(target.folder.clone());
+        }
+        let was_begun = ahead.is_begun(target);
+        let partial = &mut ahead.begun(target, index).partial;
+        let finished = self
+            .finish(partial, (index, cipher), progress)
+            .and_then(|()| Ok(self.put_in_place(target, index)?));
+        if let Err(error) = finished {
+            if !(was_begun && error.wants_blocks()) {
+                ahead.discard(target);
+            }
+            return Err(error);
+        }
+        ahead.forget(&target.key);
+        tracing::debug!(image = index.root().image, release = index.root().release, "release is assembled");
+        Ok(target.folder.clone())
     }
 
     /// Whether the folder was made from this index and its files still have their sizes.
-    fn is_assembled(&self, index: &Index, identity: BlockId) -> Result<bool, StoreError> {
-        let (image, release) = (&index.root().image, &index.root().release);
-        let known = self.ledger().folder(&ledger::key(image, release))?;
-        let folder = self.release_folder(image, release);
+    pub(crate) fn is_assembled(&self, target: &Target, index: &Index) -> Result<bool, StoreError> {
+        let known = self.ledger().folder(&target.key)?;
         let has_its_size = |file: &FileEntry| {
-            fs::metadata(path_in(&folder, file)).is_ok_and(|found| found.len() == file.size)
+            fs::metadata(path_in(&target.folder, file)).is_ok_and(|found| found.len() == file.size)
         };
-        Ok(known == Some(Folder::Assembled(identity))
-            && folder.is_dir()
+        Ok(known == Some(Folder::Assembled(target.identity))
+            && target.folder.is_dir()
             && index.files().iter().all(has_its_size))
-    }
-
-    /// Makes the files, each one hole, if the disk has room for all that they will hold.
-    fn lay_out(&self, index: &Index, folder: &Path) -> Result<(), StoreError> {
-        create_dir(folder)?;
-        let data: u64 = index.files().iter().map(|file| file.size - holes(file)).sum();
-        self.space().check(folder, data)?;
-        index.files().iter().try_for_each(|file| create(folder, file))
     }
 
     /// Writes all that is not written yet, and makes it durable.
     fn finish(
         &self,
-        index: &Index,
-        cipher: &Cipher,
-        folder: &Path,
-        runs: &[Run<'_>],
-        done: &[AtomicBool],
+        partial: &mut Partial,
+        (index, cipher): (&Index, &Cipher),
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), AssembleError> {
-        let todo: Vec<usize> = (0..runs.len()).filter(|run| !done[*run].load(Ordering::Relaxed)).collect();
-        let size: u64 = index.files().iter().map(|file| file.size).sum();
-        progress(size - todo.iter().map(|run| runs[*run].bytes(index)).sum::<u64>());
-        let job = Job { store: self, index, cipher, folder, runs, done, progress };
-        Work::new(job, todo).run(THREADS)?;
-        Ok(sync(folder, index.files())?)
+        let blocks = partial.missing(self, index);
+        if !blocks.is_empty() {
+            return Err(AssembleError::Missing { blocks });
+        }
+        progress(index.files().iter().map(|file| file.size).sum::<u64>() - partial.left());
+        let rest = partial.rest();
+        partial.write(self, (index, cipher), &rest, THREADS, progress)?;
+        Ok(partial.sync(index)?)
     }
 
     /// Moves the finished folder to its place.
-    fn put_in_place(&self, image: &str, release: &str, identity: BlockId) -> Result<(), StoreError> {
+    fn put_in_place(&self, target: &Target, index: &Index) -> Result<(), StoreError> {
         let _turn = self.folder_turn();
-        let (partial, folder) = (self.partial_folder(image, release), self.release_folder(image, release));
+        let (image, release) = (&index.root().image, &index.root().release);
         let replaced = self.replaced_folder(image, release);
         images::remove(&replaced)?;
-        if folder.exists() {
+        if target.folder.exists() {
             tracing::warn!("a release's folder is not what its index says and is replaced");
-            rename(&folder, &replaced)?;
+            rename(&target.folder, &replaced)?;
         }
-        self.ledger().set_folder(&ledger::key(image, release), Some(Folder::Assembled(identity)))?;
-        rename(&partial, &folder)?;
+        self.ledger().set_folder(&target.key, Some(Folder::Assembled(target.identity)))?;
+        rename(&target.partial, &target.folder)?;
         for parent in [self.image_folder(image).as_path(), self.images()] {
             files::sync_dir(parent).map_err(|error| StoreError::io("sync", parent, error))?;
         }
         images::remove(&replaced)
     }
-}
-
-/// What a folder's origin is remembered by.
-fn identity(index: &Index) -> BlockId {
-    BlockId::of(&index.root().to_bytes())
-}
-
-fn create_dir(folder: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(folder).map_err(|error| StoreError::io("create", folder, error))
-}
-
-/// Makes a file that is one hole; runs fill in the data.
-fn create(folder: &Path, file: &FileEntry) -> Result<(), StoreError> {
-    let path = path_in(folder, file);
-    path.parent().map_or(Ok(()), create_dir)?;
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .and_then(|created| created.set_len(file.size))
-        .map_err(|error| StoreError::io("create", &path, error))
-}
-
-/// Sets the files' modes and makes them and their names survive a power cut.
-fn sync(folder: &Path, entries: &[FileEntry]) -> Result<(), StoreError> {
-    let mut folders = BTreeSet::from([folder.to_path_buf()]);
-    for entry in entries {
-        let path = path_in(folder, entry);
-        fs::OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .and_then(|file| files::set_mode(&file, entry.mode).and_then(|()| file.sync_all()))
-            .map_err(|error| StoreError::io("sync", &path, error))?;
-        let above = path.ancestors().skip(1).take_while(|parent| parent.starts_with(folder));
-        folders.extend(above.map(Path::to_path_buf));
-    }
-    // Deepest first: a folder's path sorts after its parent's.
-    folders
-        .iter()
-        .rev()
-        .try_for_each(|folder| files::sync_dir(folder).map_err(|error| StoreError::io("sync", folder, error)))
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {

@@ -108,6 +108,16 @@ pub enum StoreError {
         /// The release.
         release: String,
     },
+    /// The release was removed, or another index took its name, while its files were put together.
+    #[error(
+        "{image}@{release} was removed or replaced while its files were put together; begin again if it is wanted"
+    )]
+    Superseded {
+        /// The image.
+        image: String,
+        /// The release.
+        release: String,
+    },
     /// The release is the active one, and stays.
     #[error("{image}@{release} is active; activate another release first")]
     Active {

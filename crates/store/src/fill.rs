@@ -4,30 +4,20 @@ use crate::{
     assemble::AssembleError,
     error::{ReadError, StoreError},
     files,
+    partial::path_in,
+    runs::Run,
     store::Store,
+    unsynced::Unsynced,
 };
-use branchmesh_image::{BlockId, Cipher, Decoder, Extent, FileEntry, Index};
+use branchmesh_image::{BlockId, Cipher, Decoder, Index};
 use std::{
     collections::BTreeSet,
-    fs,
-    ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
-
-/// Blocks that a thread takes at a time: some 4 MiB, enough that opening a file for them costs nothing.
-const RUN_BLOCKS_MAX: u32 = 64;
-
-/// Some blocks in a row, and where their content belongs.
-pub(crate) struct Run<'a> {
-    file: &'a FileEntry,
-    offset: u64,
-    first: u32,
-    count: u32,
-}
 
 /// What is to be filled, from what.
 #[derive(Clone, Copy)]
@@ -38,9 +28,9 @@ pub(crate) struct Job<'a> {
     /// Where the files are, as long as they will be.
     pub folder: &'a Path,
     /// All runs of the index.
-    pub runs: &'a [Run<'a>],
-    /// For each run, whether it is written.
-    pub done: &'a [AtomicBool],
+    pub runs: &'a [Run],
+    /// Where written files wait for their sync.
+    pub unsynced: &'a Unsynced,
     /// Told the bytes that were written.
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
@@ -48,52 +38,43 @@ pub(crate) struct Job<'a> {
 /// The runs that are written now, shared by the threads that do it.
 pub(crate) struct Work<'a> {
     job: Job<'a>,
-    todo: Vec<usize>,
+    todo: &'a [usize],
     next: AtomicUsize,
     stop: AtomicBool,
-    trouble: Mutex<Trouble>,
+    found: Mutex<Found>,
 }
 
-/// What went wrong so far.
+/// What came of it.
+pub(crate) struct Outcome {
+    /// The runs that are written.
+    pub written: Vec<usize>,
+    /// Why others are not.
+    pub trouble: Option<AssembleError>,
+}
+
+/// What threads have found so far.
 #[derive(Default)]
-struct Trouble {
+struct Found {
+    written: Vec<usize>,
     to_fetch: BTreeSet<u32>,
     rotten: bool,
     fatal: Option<AssembleError>,
 }
 
-impl Run<'_> {
-    /// Its blocks' numbers in the index.
-    pub fn blocks(&self) -> Range<usize> {
-        self.first as usize..(self.first + self.count) as usize
-    }
-
-    /// Bytes of its content.
-    pub fn bytes(&self, index: &Index) -> u64 {
-        index.blocks()[self.blocks()].iter().map(|block| u64::from(block.blob.plain_len)).sum()
-    }
-}
-
 impl<'a> Work<'a> {
-    pub fn new(job: Job<'a>, todo: Vec<usize>) -> Self {
-        Self {
-            job,
-            todo,
-            next: AtomicUsize::default(),
-            stop: AtomicBool::default(),
-            trouble: Mutex::default(),
-        }
+    pub fn new(job: Job<'a>, todo: &'a [usize]) -> Self {
+        Self { job, todo, next: AtomicUsize::default(), stop: AtomicBool::default(), found: Mutex::default() }
     }
 
     /// Writes the runs with so many threads.
-    pub fn run(&self, threads: usize) -> Result<(), AssembleError> {
+    pub fn run(self, threads: usize) -> Outcome {
         std::thread::scope(|scope| {
             for _ in 1..threads.min(self.todo.len()) {
                 scope.spawn(|| self.take_runs());
             }
             self.take_runs();
         });
-        self.outcome()
+        self.found.into_inner().unwrap_or_else(PoisonError::into_inner).outcome()
     }
 
     /// What each thread does: runs, one after the other, until there are no more.
@@ -101,7 +82,7 @@ impl<'a> Work<'a> {
         let done = self.try_runs();
         if let Err(error) = done {
             self.stop.store(true, Ordering::Relaxed);
-            self.trouble().fatal.get_or_insert(error);
+            self.found().fatal.get_or_insert(error);
         }
     }
 
@@ -111,103 +92,62 @@ impl<'a> Work<'a> {
             .map_err(|source| AssembleError::Decode { id: BlockId::of(&[]), source })?;
         while !self.stop.load(Ordering::Relaxed) {
             let Some(run) = self.todo.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
-            let written = self.write(&self.job.runs[*run], &mut decoder)?;
-            self.job.done[*run].store(written, Ordering::Relaxed);
+            if self.write(&self.job.runs[*run], &mut decoder)? {
+                self.found().written.push(*run);
+            }
         }
         Ok(())
     }
 
     /// Whether all of a run's blocks were here and are written now.
-    fn write(&self, run: &Run<'_>, decoder: &mut Decoder) -> Result<bool, AssembleError> {
-        let path = path_in(self.job.folder, run.file);
-        let target = fs::OpenOptions::new().write(true).open(&path);
-        let target = target.map_err(|error| StoreError::io("open", &path, error))?;
-        let (mut offset, mut whole) = (run.offset, true);
-        for number in run.first..run.first + run.count {
-            let entry = &self.job.index.blocks()[number as usize];
+    fn write(&self, run: &Run, decoder: &mut Decoder) -> Result<bool, AssembleError> {
+        let Job { store, index, folder, unsynced, progress, .. } = self.job;
+        let target = unsynced.open(folder, index, run.file)?;
+        let (mut offset, mut written) = (run.offset, 0);
+        for (number, entry) in run.numbers().zip(run.blocks(index)) {
             let length = u64::from(entry.blob.plain_len);
-            match self.job.store.read(&entry.location(), &entry.blob.id) {
+            match store.read(&entry.location(), &entry.blob.id) {
                 Ok(block) => {
                     let plain = decoder
                         .decode(&entry.blob, &block)
                         .map_err(|source| AssembleError::Decode { id: entry.blob.id, source })?;
-                    files::write_all_at(&target, &plain, offset)
-                        .map_err(|error| StoreError::io("write", &path, error))?;
-                    (self.job.progress)(length);
+                    files::write_all_at(&target, &plain, offset).map_err(|error| {
+                        StoreError::io("write", &path_in(folder, &index.files()[run.file]), error)
+                    })?;
+                    progress(length);
+                    written += length;
                 }
                 // Going on finds all of them at once.
-                Err(ReadError::NotHere(_)) => {
-                    whole = false;
-                    self.to_fetch(number, false);
-                }
-                Err(ReadError::Rotten { .. }) => {
-                    whole = false;
-                    self.to_fetch(number, true);
-                }
+                Err(ReadError::NotHere(_)) => self.to_fetch(number, false),
+                Err(ReadError::Rotten { .. }) => self.to_fetch(number, true),
                 Err(ReadError::Io(error)) => return Err(error.into()),
             }
             offset += length;
         }
-        Ok(whole)
+        unsynced.wrote(folder, index, run.file, target, written)?;
+        Ok(offset - run.offset == written)
     }
 
     fn to_fetch(&self, number: u32, rotten: bool) {
-        let mut trouble = self.trouble();
-        trouble.to_fetch.insert(number);
-        trouble.rotten |= rotten;
+        let mut found = self.found();
+        found.to_fetch.insert(number);
+        found.rotten |= rotten;
     }
 
-    fn outcome(&self) -> Result<(), AssembleError> {
-        let trouble = std::mem::take(&mut *self.trouble());
-        let blocks: Vec<u32> = trouble.to_fetch.into_iter().collect();
-        match trouble.fatal {
-            Some(error) => Err(error),
-            None if blocks.is_empty() => Ok(()),
-            None if trouble.rotten => Err(AssembleError::Rotten { blocks }),
-            None => Err(AssembleError::Missing { blocks }),
-        }
-    }
-
-    fn trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The index's blocks in runs. An index that was put together by `Index::assemble` has all blocks that its files
-/// name.
-pub(crate) fn runs(index: &Index) -> Vec<Run<'_>> {
-    let mut runs = Vec::new();
-    for file in index.files() {
-        let mut offset = 0;
-        for extent in &file.extents {
-            let (first, count) = match extent {
-                Extent::Hole(length) => {
-                    offset += length;
-                    continue;
-                }
-                Extent::Blocks { first, count } => (*first, *count),
-            };
-            let blocks = &index.blocks()[first as usize..(first + count) as usize];
-            for (number, chunk) in (0u32..).zip(blocks.chunks(RUN_BLOCKS_MAX as usize)) {
-                let skipped = number * RUN_BLOCKS_MAX;
-                let count = RUN_BLOCKS_MAX.min(count - skipped);
-                runs.push(Run { file, offset, first: first + skipped, count });
-                offset += chunk.iter().map(|block| u64::from(block.blob.plain_len)).sum::<u64>();
-            }
-        }
+impl Found {
+    fn outcome(self) -> Outcome {
+        let blocks: Vec<u32> = self.to_fetch.into_iter().collect();
+        let trouble = match self.fatal {
+            Some(error) => Some(error),
+            None if blocks.is_empty() => None,
+            None if self.rotten => Some(AssembleError::Rotten { blocks }),
+            None => Some(AssembleError::Missing { blocks }),
+        };
+        Outcome { written: self.written, trouble }
     }
-    runs
-}
-
-pub(crate) fn holes(file: &FileEntry) -> u64 {
-    let length = |extent: &Extent| match extent {
-        Extent::Hole(length) => *length,
-        Extent::Blocks { .. } => 0,
-    };
-    file.extents.iter().map(length).sum()
-}
-
-/// A file's path inside the release's folder. The index has checked each component.
-pub(crate) fn path_in(folder: &Path, file: &FileEntry) -> PathBuf {
-    file.path.split('/').fold(folder.to_path_buf(), |path, component| path.join(component))
 }

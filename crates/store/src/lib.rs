@@ -21,6 +21,7 @@
 //! All calls block; an async caller gives them to blocking threads.
 
 mod assemble;
+mod assembly;
 mod disk;
 mod error;
 mod extents;
@@ -29,16 +30,20 @@ mod fill;
 mod images;
 mod ledger;
 mod packs;
+mod partial;
 mod parts;
 #[cfg(test)]
 mod power_cut;
 mod presence;
 mod releases;
 mod retention;
+mod runs;
 mod space;
 mod store;
+mod unsynced;
 
 pub use assemble::AssembleError;
+pub use assembly::Assembly;
 pub use error::{ReadError, StoreError};
 pub use releases::{ReleaseRecord, SOURCES_MAX};
 pub use space::{Floor, Usage};

@@ -16,6 +16,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 /// Tells the victim its folder; without it the victims' tests do nothing.
@@ -150,9 +151,13 @@ fn victim_that_assembles() {
     let Some(data_dir) = data_dir_of_victim() else { return };
     let sample = sample();
     let store = Store::open(&data_dir).unwrap();
+    let index = Arc::new(sample.index.clone());
     say("open");
     loop {
-        store.assemble(&sample.index, &Cipher::None, &|_| ()).unwrap();
+        let mut assembly = store.begin_assembly(Arc::clone(&index), Cipher::None).unwrap();
+        assembly.advance().unwrap();
+        say("advanced");
+        assembly.finish(&|_| ()).unwrap();
         store.put_release(&sample.record(true)).unwrap();
         say("assembled");
         store.retire("xp", "7").unwrap();
