@@ -44,6 +44,8 @@ pub struct Spread {
     pub seconds: Vec<Option<f64>>,
     /// Bytes over the WAN towards the site, with headers.
     pub wan_bytes: u64,
+    /// Requests that nginx answered.
+    pub requests: usize,
     /// What nginx sent of the packs.
     pub packs: PackTraffic,
     /// Bytes over the WAN since the start, each [`SAMPLE_EVERY`].
@@ -151,7 +153,8 @@ impl Branch {
             seconds.iter().all(Option::is_some).then_some(())
         });
         let wan_bytes = self.site.wan_bytes() - since.wan_bytes;
-        Spread { seconds, wan_bytes, packs: PackTraffic::of(&self.accesses()[since.accesses..]), wan_course }
+        let accesses = &self.accesses()[since.accesses..];
+        Spread { seconds, wan_bytes, requests: accesses.len(), packs: PackTraffic::of(accesses), wan_course }
     }
 
     /// Now, for [`Self::follow`].

@@ -94,7 +94,10 @@ fn an_origin_that_cannot_be_reached() {
 fn an_origin_without_a_repository() {
     let Some(desk) = Desk::new("origin-404") else { return };
     let nginx = desk.world.serve(Manner::Proper);
-    desk.node_complains(&format!("{}/no/such/place", nginx.url()), &["/no/such/place", "does not exist"]);
+    desk.node_complains(
+        &format!("{}/no/such/place", nginx.url()),
+        &["/no/such/place", "is missing", "is there a repository"],
+    );
 }
 
 #[test]
