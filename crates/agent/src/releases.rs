@@ -22,6 +22,9 @@ use tracing::{error, info, warn};
 /// After putting files in place failed, how long until it is tried again.
 const ASSEMBLE_RETRY: Duration = Duration::from_secs(30);
 
+/// How long a failure to get metadata is shown, beside two polls: the longest pause between two attempts.
+const METADATA_NEWS: Duration = Duration::from_secs(300);
+
 /// All releases that this node has to do with.
 #[derive(Default)]
 pub(crate) struct Releases {
@@ -132,7 +135,7 @@ impl Loop {
             }
             Err(words) => {
                 warn!(error = words, "no new metadata");
-                let until = now + 2 * self.shared.settings.poll;
+                let until = now + 2 * self.shared.settings.poll + METADATA_NEWS;
                 self.problems.set(problem::METADATA, words, Some(until));
             }
         }

@@ -23,7 +23,7 @@ use std::{
 use tracing::{debug, info, warn};
 
 /// First and longest pause between two attempts to get an index part that nobody gave.
-const PART_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+const PART_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 /// Blocks of a local origin that are written at once.
 const IMPORT_BATCH: usize = 64;
 
@@ -48,7 +48,7 @@ pub(crate) async fn refresh_metadata(shared: Arc<Shared>, from: MetadataFrom) {
                     Err(error @ TrustError::Rollback { .. }) if local => trust.catalog().ok_or(error),
                     other => other,
                 };
-                let refreshed = refreshed.map_err(|error| crate::in_words(&error));
+                let refreshed = refreshed.map_err(|error| in_words_of(origin.url(), &error));
                 if refreshed.is_ok() || result.is_err() {
                     result = refreshed;
                 }
@@ -59,6 +59,12 @@ pub(crate) async fn refresh_metadata(shared: Arc<Shared>, from: MetadataFrom) {
     shared.set_metadata(trust.files().clone());
     drop(trust);
     shared.tell(Happening::Metadata(from, result)).await;
+}
+
+/// An origin's error in words that name it.
+fn in_words_of(url: &str, error: &TrustError) -> String {
+    let words = crate::in_words(error);
+    if words.contains(url.trim_end_matches('/')) { words } else { format!("{url}: {words}") }
 }
 
 /// Metadata as one member of the site has it.
