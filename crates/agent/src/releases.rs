@@ -122,12 +122,7 @@ fn record(entry: &CatalogEntry, sources: Vec<u8>, complete: bool) -> ReleaseReco
 
 impl Loop {
     pub(crate) fn on_metadata(&mut self, from: MetadataFrom, result: Result<Arc<Catalog>, String>) {
-        let now = self.now();
-        match from {
-            MetadataFrom::Wan => self.exchange.handle_origin_poll(now, result.is_ok()),
-            MetadataFrom::Local => {}
-            MetadataFrom::Member(node) => self.exchange.handle_metadata(now, node, result.is_ok()),
-        }
+        let (now, is_ok) = (self.now(), result.is_ok());
         match result {
             Ok(catalog) => {
                 self.problems.clear(problem::METADATA);
@@ -138,6 +133,12 @@ impl Loop {
                 let until = now + 2 * self.shared.settings.poll + METADATA_NEWS;
                 self.problems.set(problem::METADATA, words, Some(until));
             }
+        }
+        // The exchange knows the new version by now, and does not ask for it once more.
+        match from {
+            MetadataFrom::Wan => self.exchange.handle_origin_poll(now, is_ok),
+            MetadataFrom::Member(node) => self.exchange.handle_metadata(now, node, is_ok),
+            MetadataFrom::Local => {}
         }
     }
 

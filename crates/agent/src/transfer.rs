@@ -181,6 +181,7 @@ async fn fetch_blocks(
     held: &Held,
     mut missing: Vec<u32>,
 ) -> Outcome {
+    let mut bad = BTreeSet::new();
     for origin in shared.origins.iter().filter(|origin| !origin.is_local()) {
         let wanted = missing
             .iter()
@@ -195,14 +196,26 @@ async fn fetch_blocks(
                     missing.retain(|other| *other != block);
                     writer.send(Job::Write { transfer, block, at: entry.location(), data }).await;
                 }
-                Err(error) => tell_origin_failed(shared, origin.url(), &error).await,
+                Err(error) => {
+                    bad.extend(damaged(held, &missing, &error));
+                    tell_origin_failed(shared, origin.url(), &error).await;
+                }
             }
         }
         if missing.is_empty() {
             return Outcome::Done;
         }
     }
+    for block in bad.intersection(&missing.into_iter().collect()) {
+        writer.report(transfer, *block, Arrived::Bad).await;
+    }
     Outcome::Failed(Failure::Unreachable)
+}
+
+/// Which of the wanted blocks an origin has damaged.
+fn damaged(held: &Held, wanted: &[u32], error: &OriginError) -> Option<u32> {
+    let OriginError::Damaged { block: id, .. } = error else { return None };
+    wanted.iter().copied().find(|block| held.block(*block).is_some_and(|entry| entry.blob.id == *id))
 }
 
 async fn tell_origin_failed(shared: &Shared, url: &str, error: &OriginError) {
