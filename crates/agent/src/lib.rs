@@ -6,6 +6,7 @@
 
 mod agent;
 mod api;
+mod assembly;
 pub mod config;
 mod happening;
 mod metrics;

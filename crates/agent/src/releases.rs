@@ -1,6 +1,7 @@
 //! The releases that this node knows, and each one's way from the catalog to files in place.
 
 use crate::{
+    assembly::{self, Assembling},
     config::Update,
     happening::{Assembled, GetAnswer, Indexed, MetadataFrom},
     rollout,
@@ -40,6 +41,8 @@ pub(crate) struct Release {
     pub phase: Phase,
     /// Whether its blocks are fetched, not only served.
     pub wanted: bool,
+    /// Its files, from its index on until they are in place.
+    pub assembling: Option<Assembling>,
 }
 
 /// Where a release stands on its way.
@@ -67,9 +70,9 @@ impl Releases {
     }
 
     /// Those whose blocks arrive, to be put in place.
-    pub fn arriving(&self) -> impl Iterator<Item = &IndexId> {
-        let arrives = |release: &Release| release.wanted && release.phase == Phase::Exchanging;
-        self.all.iter().filter(move |(_, release)| arrives(release)).map(|(id, _)| id)
+    pub fn arriving(&self) -> impl Iterator<Item = Assembling> {
+        let arrives = |release: &&Release| release.wanted && release.phase == Phase::Exchanging;
+        self.all.values().filter(arrives).filter_map(|release| release.assembling.clone())
     }
 
     /// Whether somebody has the index of a release that this node is looking for.
@@ -104,6 +107,10 @@ impl Releases {
 }
 
 impl Release {
+    fn new(entry: &CatalogEntry, phase: Phase, wanted: bool) -> Self {
+        Self { entry: entry.clone(), phase, wanted, assembling: None }
+    }
+
     pub fn is_complete(&self) -> bool {
         matches!(self.phase, Phase::Complete(_) | Phase::Active(_))
     }
@@ -165,7 +172,7 @@ impl Loop {
             } else if record.is_some() {
                 self.begin(entry, self.releases.asked.contains(&entry.id()), record);
             } else if wanted {
-                let announced = Release { entry: entry.clone(), phase: Phase::Announced, wanted: false };
+                let announced = Release::new(entry, Phase::Announced, false);
                 self.releases.all.entry(entry.id()).or_insert(announced);
             }
         }
@@ -227,7 +234,7 @@ impl Loop {
                 Phase::Indexing
             }
         };
-        self.releases.all.insert(id, Release { entry: entry.clone(), phase, wanted });
+        self.releases.all.insert(id, Release::new(entry, phase, wanted));
     }
 
     /// A release that a channel has left is not fetched any further; what is here of it is served.
@@ -253,6 +260,15 @@ impl Loop {
                 return;
             }
         };
+        release.assembling = match Assembling::begin(&self.shared.store, &held) {
+            Ok(assembling) => Some(assembling),
+            Err(error) => {
+                error!(release = %id, error = crate::in_words(&error), "a release cannot be put in place");
+                release.phase = Phase::Failed(crate::in_words(&error));
+                return;
+            }
+        };
+        let was_complete = record.as_ref().is_some_and(|record| record.complete) && have.is_full();
         let blocks = held.index.blocks().len();
         let sources = record.map(|record| sources::unpack(&record.sources, blocks)).unwrap_or_default();
         release.phase = Phase::Exchanging;
@@ -266,18 +282,26 @@ impl Loop {
             if let Some(release) = self.releases.all.get_mut(&id) {
                 release.phase = Phase::Failed(crate::in_words(&error));
             }
+        } else if was_complete {
+            // An earlier run put it in place; the exchange tells only of releases that are wanted.
+            self.on_all_blocks_here(id);
         }
     }
 
     /// All blocks are here: put the files in place.
     pub(crate) fn on_all_blocks_here(&mut self, id: IndexId) {
+        let now = self.now();
         let Some(release) = self.releases.all.get_mut(&id) else { return };
-        if release.phase != Phase::Exchanging {
-            return;
+        match (&release.phase, &release.assembling) {
+            (Phase::Exchanging, Some(assembling)) => {
+                let finish = assembly::finish(Arc::clone(&self.shared), assembling.clone());
+                release.phase = Phase::Assembling;
+                tokio::spawn(finish);
+            }
+            // Blocks that had rotted are back; the files never went away.
+            (Phase::Complete(_) | Phase::Active(_), _) => self.exchange.set_complete(now, id),
+            _ => {}
         }
-        let Some(held) = self.shared.held(&id) else { return };
-        release.phase = Phase::Assembling;
-        tokio::spawn(rollout::assemble(Arc::clone(&self.shared), held));
     }
 
     pub(crate) fn on_assembled(&mut self, id: IndexId, assembled: Assembled) {
@@ -287,6 +311,7 @@ impl Loop {
             Assembled::InPlace(path) => {
                 info!(release = %id, "a release is complete");
                 release.phase = Phase::Complete(path);
+                release.assembling = None;
                 self.exchange.set_complete(now, id);
                 self.write_records();
                 self.activate_desired();
@@ -300,11 +325,11 @@ impl Loop {
             Assembled::Failed(words) => {
                 error!(release = %id, error = words, "the files of a release cannot be put in place");
                 release.phase = Phase::Failed(words);
-                let (shared, held) = (Arc::clone(&self.shared), self.shared.held(&id));
+                let (shared, assembling) = (Arc::clone(&self.shared), release.assembling.clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(ASSEMBLE_RETRY).await;
-                    if let Some(held) = held {
-                        rollout::assemble(shared, held).await;
+                    if let Some(assembling) = assembling {
+                        assembly::finish(shared, assembling).await;
                     }
                 });
             }

@@ -1,15 +1,15 @@
-//! The steps of a release's way onto this node that take time, each as a task of its own: learn its index, take
-//! what local origins have, put its files in place. What they find goes to the loop, which decides.
+//! The first steps of a release's way onto this node, each as a task of its own: learn of it, learn its index, take
+//! what local origins have. What they find goes to the loop, which decides.
 
 use crate::{
-    happening::{Assembled, Happening, Indexed, MetadataFrom},
+    happening::{Happening, Indexed, MetadataFrom},
     shared::{Held, Shared},
 };
 use async_trait::async_trait;
 use branchmesh_image::{BlobRef, Cipher, GroupKey, Index, IndexId, VerifiedBlock};
 use branchmesh_mesh::RequestError;
 use branchmesh_repo::{CatalogEntry, MetadataSource, PartSource, SourceError, TrustError, load_index};
-use branchmesh_store::{AssembleError, ReleaseRecord, Store};
+use branchmesh_store::ReleaseRecord;
 use branchmesh_wire::{BlockSet, NodeId, Refusal, Request};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -26,9 +26,6 @@ use tracing::{debug, info, warn};
 const PART_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 /// Blocks of a local origin that are written at once.
 const IMPORT_BATCH: usize = 64;
-
-/// Bytes of files that are written ahead of each release at a time: some tenths of a second of a disk's work.
-const AHEAD_BYTES: u64 = 64 << 20;
 
 /// Asks for new metadata, and tells the loop what came of it.
 pub(crate) async fn refresh_metadata(shared: Arc<Shared>, from: MetadataFrom) {
@@ -262,36 +259,4 @@ async fn write_batch(shared: &Arc<Shared>, held: &Arc<Held>, blocks: Vec<(u32, V
         shared.tell(Happening::DiskFailed(error)).await;
     }
     written
-}
-
-/// Writes what has arrived of releases into their files. What goes wrong here is said when they are put in place.
-pub(crate) fn assemble_ahead(store: &Store, releases: &[Arc<Held>]) {
-    for held in releases {
-        if let Err(error) = store.assemble_ahead(&held.index, &held.cipher, AHEAD_BYTES) {
-            debug!(error = crate::in_words(&error), "nothing was written ahead");
-        }
-    }
-}
-
-/// Puts a release's files in place, and tells the loop.
-pub(crate) async fn assemble(shared: Arc<Shared>, held: Arc<Held>) {
-    let release = held.entry.id();
-    let worker = Arc::clone(&shared);
-    let assembled = tokio::task::spawn_blocking(move || {
-        worker.store.commit().map_err(|error| Assembled::Failed(crate::in_words(&error)))?;
-        worker.store.assemble(&held.index, &held.cipher, &|_| ()).map_err(|error| match error {
-            AssembleError::Missing { blocks } | AssembleError::Rotten { blocks } => {
-                Assembled::Lacking(blocks)
-            }
-            other @ (AssembleError::Decode { .. } | AssembleError::Store(_)) => {
-                Assembled::Failed(crate::in_words(&other))
-            }
-        })
-    });
-    let assembled = match assembled.await {
-        Ok(Ok(path)) => Assembled::InPlace(path),
-        Ok(Err(failed)) => failed,
-        Err(panic) => Assembled::Failed(panic.to_string()),
-    };
-    shared.tell(Happening::Assembled(release, assembled)).await;
 }

@@ -1,10 +1,11 @@
 //! The loop: one event at a time, then every action that the exchange wants.
 
 use crate::{
+    assembly::Assembling,
     happening::{Arrived, Happening, MetadataFrom},
     releases::Releases,
     rollout, serve,
-    shared::{Held, Shared},
+    shared::Shared,
     transfer::{self, Writer},
     view,
 };
@@ -322,12 +323,12 @@ impl Loop {
         if self.assembling_ahead.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let held: Vec<Arc<Held>> =
-            self.releases.arriving().filter_map(|release| self.shared.held(release)).collect();
-        if !held.is_empty() {
-            let store = self.shared.store.clone();
-            self.assembling_ahead =
-                Some(tokio::task::spawn_blocking(move || rollout::assemble_ahead(&store, &held)));
+        let arriving: Vec<Assembling> = self.releases.arriving().collect();
+        if !arriving.is_empty() {
+            let shared = Arc::clone(&self.shared);
+            self.assembling_ahead = Some(tokio::task::spawn_blocking(move || {
+                arriving.iter().for_each(|assembling| assembling.advance(&shared));
+            }));
         }
     }
 

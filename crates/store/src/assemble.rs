@@ -1,8 +1,7 @@
 //! From blocks to files: a release is put together beside its place, synced, and moved there in one step.
 //!
-//! Much of it can be done while blocks still arrive, by an [`Assembly`](crate::Assembly) or by
-//! [`assemble_ahead`](Store::assemble_ahead): after the last block, only what that brought has to be written. What was
-//! written is remembered in memory; after a restart it is written again.
+//! Much of it can be done while blocks still arrive, by an [`Assembly`](crate::Assembly): after the last block, only
+//! what that brought has to be written. What was written is remembered in memory; after a restart it is written again.
 //!
 //! A release has one partial folder, whoever fills it, and only whoever has the assembly turn touches it.
 //! [`Begun`] says what was written there; without its entry a partial folder is a left-over. A failed write or sync
@@ -27,15 +26,7 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::TryLockError,
 };
-
-/// Threads that read, decode and write. The machine has other work to do, and two keep a disk busy.
-pub(crate) const THREADS: usize = 2;
-
-/// Releases that are put together ahead at the same time. Each has a few bytes in memory for each run: some 0.5 MiB for
-/// 60 GB.
-const AHEAD_MAX: usize = 8;
 
 /// The partial folders that are being filled, by ledger key. Belongs to whoever has the assembly turn.
 #[derive(Default)]
@@ -167,25 +158,6 @@ impl Store {
         self.put_together(&mut ahead, &target, (index, cipher), progress)
     }
 
-    /// Writes what is here of a release's files and was not written yet, beside their place, and gives the bytes.
-    /// It ends soon after `budget` bytes, and does nothing while an assembly is under way. After an error the release
-    /// can still be [assembled](Self::assemble), which will say what is wrong.
-    pub fn assemble_ahead(&self, index: &Index, cipher: &Cipher, budget: u64) -> Result<u64, AssembleError> {
-        let target = self.target(index)?;
-        let mut ahead = match self.try_assembly_turn() {
-            Ok(ahead) => ahead,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(0),
-        };
-        if !ahead.is_begun(&target)
-            && (ahead.begun.len() >= AHEAD_MAX || self.is_assembled(&target, index)?)
-        {
-            return Ok(0);
-        }
-        // One thread: the machine has other work to do, and the network is slower.
-        self.write_ahead(&mut ahead, &target, (index, cipher), budget, 1)
-    }
-
     /// What an index is put together to. Checks the names.
     pub(crate) fn target(&self, index: &Index) -> Result<Target, StoreError> {
         let (image, release) = (&index.root().image, &index.root().release);
@@ -204,16 +176,14 @@ impl Store {
         ahead: &mut Ahead,
         target: &Target,
         (index, cipher): (&Index, &Cipher),
-        budget: u64,
-        threads: usize,
     ) -> Result<u64, AssembleError> {
         let partial = &mut ahead.begun(target, index).partial;
-        let todo = partial.ready(self, index, budget);
+        let todo = partial.ready(self, index);
         if todo.is_empty() {
             return Ok(0);
         }
         let left = partial.left();
-        let written = partial.write(self, (index, cipher), &todo, threads, &|_| {});
+        let written = partial.write(self, (index, cipher), &todo, &|_| {});
         let bytes = left - partial.left();
         match written {
             Ok(()) | Err(AssembleError::Missing { .. }) => Ok(bytes),
@@ -277,7 +247,7 @@ impl Store {
         }
         progress(index.files().iter().map(|file| file.size).sum::<u64>() - partial.left());
         let rest = partial.rest();
-        partial.write(self, (index, cipher), &rest, THREADS, progress)?;
+        partial.write(self, (index, cipher), &rest, progress)?;
         Ok(partial.sync(index)?)
     }
 

@@ -1,7 +1,7 @@
 //! An assembly: somebody's intent to put a release together, and a release's files as far as they are written.
 
 use crate::{
-    assemble::{Ahead, AssembleError, THREADS, Target},
+    assemble::{Ahead, AssembleError, Target},
     error::StoreError,
     store::Store,
 };
@@ -40,10 +40,8 @@ impl Assembly {
     /// are missing are left for later. Of blocks that have rotted it tells, after it has written all it could, so that
     /// they are fetched early: [`AssembleError::Rotten`].
     pub fn advance(&mut self) -> Result<u64, AssembleError> {
-        self.in_turn(|store, ahead, target, index, cipher| {
-            store.write_ahead(ahead, target, (index, cipher), u64::MAX, THREADS)
-        })
-        .map(Option::unwrap_or_default)
+        self.in_turn(|store, ahead, target, index, cipher| store.write_ahead(ahead, target, (index, cipher)))
+            .map(Option::unwrap_or_default)
     }
 
     /// Writes everything that is left, puts the files in place, and gives their folder. Returns at once if they are

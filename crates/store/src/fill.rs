@@ -35,6 +35,9 @@ pub(crate) struct Job<'a> {
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
+/// Threads that read, decode and write. The machine has other work to do, and two keep a disk busy.
+const THREADS: usize = 2;
+
 /// The runs that are written now, shared by the threads that do it.
 pub(crate) struct Work<'a> {
     job: Job<'a>,
@@ -66,10 +69,10 @@ impl<'a> Work<'a> {
         Self { job, todo, next: AtomicUsize::default(), stop: AtomicBool::default(), found: Mutex::default() }
     }
 
-    /// Writes the runs with so many threads.
-    pub fn run(self, threads: usize) -> Outcome {
+    /// Writes the runs.
+    pub fn run(self) -> Outcome {
         std::thread::scope(|scope| {
-            for _ in 1..threads.min(self.todo.len()) {
+            for _ in 1..THREADS.min(self.todo.len()) {
                 scope.spawn(|| self.take_runs());
             }
             self.take_runs();

@@ -51,19 +51,15 @@ impl Partial {
         self.left
     }
 
-    /// The runs that are not written and whose blocks are all here, until they are `budget` bytes or more.
-    pub fn ready(&mut self, store: &Store, index: &Index, budget: u64) -> Vec<usize> {
-        let (mut ready, mut bytes) = (Vec::new(), 0);
+    /// The runs that are not written and whose blocks are all here.
+    pub fn ready(&mut self, store: &Store, index: &Index) -> Vec<usize> {
+        let mut ready = Vec::new();
         for (number, run) in self.runs.iter().enumerate().filter(|(number, _)| !self.written[*number]) {
-            if bytes >= budget {
-                break;
-            }
             let (blocks, here) = (run.blocks(index), &mut self.here[number]);
             let more = blocks[usize::from(*here)..].iter().take_while(|block| store.has(&block.location()));
             // A run has at most 64 blocks.
             *here += u8::try_from(more.count()).unwrap_or(0);
             if usize::from(*here) == blocks.len() {
-                bytes += run.bytes(index);
                 ready.push(number);
             }
         }
@@ -82,20 +78,19 @@ impl Partial {
         missing.collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
-    /// Writes these runs with so many threads. After [`Missing`](AssembleError::Missing) and
+    /// Writes these runs. After [`Missing`](AssembleError::Missing) and
     /// [`Rotten`](AssembleError::Rotten) it can go on; after another error the folder must not be believed.
     pub fn write(
         &mut self,
         store: &Store,
         (index, cipher): (&Index, &Cipher),
         todo: &[usize],
-        threads: usize,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), AssembleError> {
         self.lay_out(store, index)?;
         let (folder, runs, unsynced) = (self.folder.as_path(), self.runs.as_slice(), &self.unsynced);
         let job = Job { store, index, cipher, folder, runs, unsynced, progress };
-        let outcome = Work::new(job, todo).run(threads);
+        let outcome = Work::new(job, todo).run();
         todo.iter().for_each(|run| self.here[*run] = 0);
         for run in outcome.written {
             self.written[run] = true;

@@ -20,7 +20,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockResult},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 /// Most packs with fresh blocks; one more commits. Each holds a file open, and Linux gives a process 1024.
@@ -313,11 +313,6 @@ impl Store {
     /// Held while a release is put together or taken away: one at a time has all of the disk's speed.
     pub(crate) fn assembly_turn(&self) -> MutexGuard<'_, Ahead> {
         self.inner.assembly_turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The same, for whoever has time.
-    pub(crate) fn try_assembly_turn(&self) -> TryLockResult<MutexGuard<'_, Ahead>> {
-        self.inner.assembly_turn.try_lock()
     }
 }
 
