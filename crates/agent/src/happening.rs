@@ -78,7 +78,7 @@ pub(crate) enum Assembled {
     Failed(String),
 }
 
-/// What the asker of [`Happening::Get`] may wait for.
+/// What the asker of `POST /api/v1/get` may wait for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct GetAnswer {
     /// Name of the image.

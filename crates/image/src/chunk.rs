@@ -259,7 +259,8 @@ mod tests {
                 };
                 if matches!(cut, Cut::Hole(_)) {
                     prop_assert_eq!(offset % PAGE as u64, 0);
-                    prop_assert!((offset + length) % PAGE as u64 == 0 || offset + length == file.len() as u64);
+                    let end = offset + length;
+                    prop_assert!(end.is_multiple_of(PAGE as u64) || end == file.len() as u64);
                 }
                 offset += length;
             }
