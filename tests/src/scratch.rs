@@ -12,8 +12,8 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Free memory that must be there before files are kept in it: several tests' images, with room to spare.
-const MEMORY_MIN_KIB: u64 = 10 << 20;
+/// Memory that must be available before files are kept in it: nine clients with two releases take 14 GB.
+const MEMORY_MIN_KIB: u64 = 18 << 20;
 /// Begins the name of each folder; then comes the id of the test's process.
 const PREFIX: &str = "branchmesh-test-";
 /// Names the folder to use instead.
@@ -53,7 +53,14 @@ fn parent() -> PathBuf {
         return folder.into();
     }
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() && free_kib(memory) > Some(MEMORY_MIN_KIB) { memory.into() } else { env::temp_dir() }
+    let free = free_kib(memory).min(available_memory_kib());
+    if memory.is_dir() && free > Some(MEMORY_MIN_KIB) { memory.into() } else { env::temp_dir() }
+}
+
+fn available_memory_kib() -> Option<u64> {
+    let table = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = table.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
 /// Removes what killed runs left behind: in memory, it would be missed.

@@ -11,11 +11,11 @@ use branchmesh_tests::{
 };
 use std::{thread, time::Duration};
 
-const BYTES: u64 = 30 << 20;
+const BYTES: u64 = 24 << 20;
 const KIB: u64 = 1024;
 /// Per connection: the download takes long enough to be cut several times.
 const RATE_KIB: u32 = 128;
-const KILLS: u32 = 5;
+const KILLS: u32 = 4;
 /// What a kill may cost: a batch of one second that was not committed, and ranges that were on their way,
 /// on all connections that an agent has to an origin.
 const LOST_PER_KILL: u64 = 2 * 4 * RATE_KIB as u64 * KIB;
