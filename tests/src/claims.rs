@@ -42,7 +42,12 @@ impl Claims {
 
     /// A figure that nothing depends on.
     pub fn note(&mut self, what: &str, measured: Figure) {
-        self.lines.push(format!("        {what}: {measured}"));
+        self.say(what, &measured.to_string());
+    }
+
+    /// Something to know that nothing depends on.
+    pub fn say(&mut self, what: &str, words: &str) {
+        self.lines.push(format!("        {what}: {words}"));
     }
 
     /// Shows all of them.
