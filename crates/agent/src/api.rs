@@ -4,7 +4,7 @@
 //! foreign web page cannot send without asking first (CORS preflight, which is not answered).
 
 use crate::{
-    happening::{GetAnswer, Happening},
+    happening::{GetAnswer, GetError, Happening},
     metrics,
     shared::Shared,
     status::StatusView,
@@ -123,11 +123,18 @@ async fn get_release(State(shared): State<Arc<Shared>>, Json(request): Json<GetR
         Ok(subscription) => subscription,
         Err(error) => return failed(StatusCode::BAD_REQUEST, crate::in_words(&error)),
     };
-    let (answer, answered) = oneshot::channel::<Result<GetAnswer, String>>();
+    let (answer, answered) = oneshot::channel::<Result<GetAnswer, GetError>>();
     shared.tell(Happening::Get(subscription, answer)).await;
     match answered.await {
         Ok(Ok(answer)) => Json(answer).into_response(),
-        Ok(Err(error)) => failed(StatusCode::NOT_FOUND, error),
+        Ok(Err(error)) => {
+            let status = match error {
+                GetError::NotYet => StatusCode::SERVICE_UNAVAILABLE,
+                GetError::Unknown(_) => StatusCode::NOT_FOUND,
+                GetError::NotOneImage => StatusCode::BAD_REQUEST,
+            };
+            failed(status, error.to_string())
+        }
         Err(_) => stopping(),
     }
 }

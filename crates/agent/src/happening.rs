@@ -29,7 +29,7 @@ pub(crate) enum Happening {
     /// Somebody asks for the status.
     Status(oneshot::Sender<StatusView>),
     /// Somebody wants a release whatever the subscriptions say.
-    Get(Subscription, oneshot::Sender<Result<GetAnswer, String>>),
+    Get(Subscription, oneshot::Sender<Result<GetAnswer, GetError>>),
 }
 
 /// One block of a transfer.
@@ -76,6 +76,20 @@ pub(crate) enum Assembled {
     Lacking(Vec<u32>),
     /// Something else, in words.
     Failed(String),
+}
+
+/// Why a release is not fetched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GetError {
+    /// Nothing is known of the repository yet.
+    #[error("no metadata of the repository has arrived yet")]
+    NotYet,
+    /// The repository has no such release.
+    #[error("the repository has no {0}: see branchmesh repo list")]
+    Unknown(Subscription),
+    /// Not one image.
+    #[error("name one image: NAME, NAME@CHANNEL or NAME@RELEASE")]
+    NotOneImage,
 }
 
 /// What the asker of `POST /api/v1/get` may wait for.

@@ -3,7 +3,7 @@
 use crate::{
     assembly::{self, Assembling},
     config::Update,
-    happening::{Assembled, GetAnswer, Indexed, MetadataFrom},
+    happening::{Assembled, GetAnswer, GetError, Indexed, MetadataFrom},
     rollout,
     run::{Loop, problem},
     sources,
@@ -433,19 +433,11 @@ impl Loop {
     }
 
     /// Wants a release whatever the subscriptions say.
-    pub(crate) fn get(&mut self, subscription: &Subscription) -> Result<GetAnswer, String> {
-        let catalog = self
-            .releases
-            .catalog
-            .clone()
-            .ok_or("no metadata has arrived yet: see branchmesh status for the reason, then ask again")?;
-        let Subscription::Image { .. } = subscription else {
-            return Err("name one image: NAME, NAME@CHANNEL or NAME@RELEASE".into());
-        };
+    pub(crate) fn get(&mut self, subscription: &Subscription) -> Result<GetAnswer, GetError> {
+        let Subscription::Image { .. } = subscription else { return Err(GetError::NotOneImage) };
+        let catalog = self.releases.catalog.clone().ok_or(GetError::NotYet)?;
         let matching = catalog.matching(subscription);
-        let entry = matching
-            .first()
-            .ok_or_else(|| format!("the repository has no {subscription}: see branchmesh repo list"))?;
+        let entry = matching.first().ok_or_else(|| GetError::Unknown(subscription.clone()))?;
         self.releases.asked.insert(entry.id());
         self.begin(entry, true, None);
         Ok(GetAnswer { image: entry.image.clone(), release: entry.release.clone() })

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use branchmesh_agent::{ApiError, GetAnswer, GetRequest, config::HTTP_DEFAULT, in_words, status::StatusView};
+use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -22,10 +23,14 @@ impl LocalAgent {
         self.ask(self.client()?.get(self.url("status"))).await
     }
 
-    /// Makes it want a release.
-    pub async fn get(&self, image: &str) -> Result<GetAnswer, Failure> {
+    /// Makes it want a release; `None` while it knows nothing of the repository yet.
+    pub async fn get(&self, image: &str) -> Result<Option<GetAnswer>, Failure> {
         let request = GetRequest { image: image.into() };
-        self.ask(self.client()?.post(self.url("get")).json(&request)).await
+        match self.answer(self.client()?.post(self.url("get")).json(&request)).await? {
+            Ok(answer) => Ok(Some(answer)),
+            Err((StatusCode::SERVICE_UNAVAILABLE, _)) => Ok(None),
+            Err((_, words)) => Err(Failure::because(words)),
+        }
     }
 
     fn url(&self, what: &str) -> String {
@@ -39,6 +44,14 @@ impl LocalAgent {
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
+        self.answer(request).await?.map_err(|(_, words)| Failure::because(words))
+    }
+
+    /// What it answers, or why it does not do what was asked.
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Result<T, (StatusCode, String)>, Failure> {
         let response = request.send().await.map_err(|error| {
             Failure::no_agent(format!(
                 "no agent answers at http://{} ({}): is it running (branchmesh agent --config FILE)? \
@@ -53,9 +66,9 @@ impl LocalAgent {
                 |_| format!("{} answered {status}: is it a branchmesh agent?", self.http),
                 |refusal| refusal.error,
             );
-            return Err(Failure::because(words));
+            return Ok(Err((status, words)));
         }
         let answer = response.json().await;
-        answer.map_err(|error| Failure::failed("the agent's answer cannot be read", &error))
+        answer.map(Ok).map_err(|error| Failure::failed("the agent's answer cannot be read", &error))
     }
 }

@@ -1,7 +1,7 @@
 //! `branchmesh get`: wants a release once, waits for it, and puts its files where they are asked for.
 
 use crate::{failure::Failure, local_agent::LocalAgent, text};
-use branchmesh_agent::status::ReleaseView;
+use branchmesh_agent::{GetAnswer, status::ReleaseView};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     path::{Path, PathBuf},
@@ -29,7 +29,7 @@ pub struct Get {
 
 impl Get {
     pub async fn run(self) -> Result<(), Failure> {
-        let chosen = self.agent.get(&self.image).await?;
+        let chosen = self.choose().await?;
         let bar = if self.progress { ProgressBar::new(0) } else { ProgressBar::hidden() };
         let template =
             "{msg}  {bar:30} {percent} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}";
@@ -67,6 +67,22 @@ impl Get {
             .map_err(|error| Failure::failed("the files were not copied", &error))?;
         eprintln!("{}@{}: {} in {}", chosen.image, chosen.release, text::bytes(bytes), output.display());
         Ok(())
+    }
+}
+
+impl Get {
+    /// Waits until the agent knows the repository, and has it choose the release.
+    async fn choose(&self) -> Result<GetAnswer, Failure> {
+        let mut told = false;
+        loop {
+            if let Some(chosen) = self.agent.get(&self.image).await? {
+                return Ok(chosen);
+            }
+            if !std::mem::replace(&mut told, true) {
+                eprintln!("the agent knows nothing of the repository yet; waiting (see branchmesh status)");
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
     }
 }
 
