@@ -1,7 +1,8 @@
-//! The figures of `docs/benchmarks.md`. Not part of the test run; all of them, on an idle machine, as root:
+//! The figures of `docs/benchmarks.md`, on an idle machine, as root:
 //!
 //! ```text
-//! cargo test --release -p branchmesh-tests --test benchmarks -- --ignored --nocapture
+//! cargo bench -p branchmesh-tests --bench figures                      # all of them, some five minutes
+//! cargo bench -p branchmesh-tests --bench figures -- publishing 8      # publishing, and the spread to 8 clients
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a broken environment is a failed benchmark")]
@@ -26,29 +27,29 @@ use std::{
 const MIB: u64 = 1 << 20;
 const GIB: f64 = (1_u64 << 30) as f64;
 const LINKS: Links = Links { wan_mbit: 20, lan_mbit: 200 };
-const SPREAD_BYTES: u64 = 150 * MIB;
+/// Files in the image that spreads, as in the test of the branch office.
+const SPREAD_BYTES: u64 = 320 * MIB;
+/// Files in the image that is published: enough that the first second does not count.
 const PUBLISH_BYTES: u64 = 700 * MIB;
 
-#[test]
-#[ignore = "a benchmark"]
-fn a_spread_to_2_clients() {
-    spread(2);
+/// What is measured, by the words that choose it.
+const FIGURES: [(&str, fn()); 4] =
+    [("publishing", publishing), ("2", || spread(2)), ("4", || spread(4)), ("8", || spread(8))];
+
+fn main() {
+    // Cargo adds flags of its own.
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    if let Some(unknown) = chosen.iter().find(|word| FIGURES.iter().all(|(name, _)| name != word)) {
+        eprintln!("there is no figure {unknown:?}: choose from publishing, 2, 4, 8");
+        std::process::exit(2);
+    }
+    for (name, measure) in FIGURES {
+        if chosen.is_empty() || chosen.iter().any(|word| word == name) {
+            measure();
+        }
+    }
 }
 
-#[test]
-#[ignore = "a benchmark"]
-fn a_spread_to_4_clients() {
-    spread(4);
-}
-
-#[test]
-#[ignore = "a benchmark"]
-fn a_spread_to_8_clients() {
-    spread(8);
-}
-
-#[test]
-#[ignore = "a benchmark"]
 #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52 bytes")]
 fn publishing() {
     if !have_all("publishing", &[Need::Program("mkfs.ext4"), Need::Program("qemu-img")]) {
