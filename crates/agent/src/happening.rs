@@ -84,6 +84,11 @@ pub(crate) enum GetError {
     /// Nothing is known of the repository yet.
     #[error("no metadata of the repository has arrived yet")]
     NotYet,
+    /// What is known of it is too old.
+    #[error(
+        "the signed metadata has expired, so that nothing new is begun: run branchmesh repo refresh there"
+    )]
+    Expired,
     /// The repository has no such release.
     #[error("the repository has no {0}: see branchmesh repo list")]
     Unknown(Subscription),

@@ -16,7 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tracing::{error, info, warn};
 
@@ -93,7 +93,7 @@ impl Releases {
 
     /// Whether the metadata that all this comes from has expired.
     pub fn expired(&self) -> bool {
-        self.catalog.as_ref().is_some_and(|catalog| catalog.expired)
+        self.catalog.as_ref().is_some_and(|catalog| has_expired(catalog))
     }
 
     /// What the store should remember of the releases whose blocks are here.
@@ -114,6 +114,12 @@ impl Release {
     pub fn is_complete(&self) -> bool {
         matches!(self.phase, Phase::Complete(_) | Phase::Active(_))
     }
+}
+
+/// Whether the catalog is too old to begin anything from.
+fn has_expired(catalog: &Catalog) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    catalog.expired || catalog.expires <= now.as_secs()
 }
 
 fn record(entry: &CatalogEntry, sources: Vec<u8>, complete: bool) -> ReleaseRecord {
@@ -167,7 +173,9 @@ impl Loop {
         for entry in &catalog.releases {
             let wanted = desired.contains(&entry.id());
             let record = recorded(entry);
-            if wanted && self.shared.settings.update == Update::Auto {
+            // Somebody may hide what came since: what was begun goes on, nothing new is begun.
+            let may_begin = record.is_some() || !has_expired(catalog);
+            if wanted && may_begin && self.shared.settings.update == Update::Auto {
                 self.begin(entry, true, record);
             } else if record.is_some() {
                 self.begin(entry, self.releases.asked.contains(&entry.id()), record);
@@ -436,6 +444,9 @@ impl Loop {
     pub(crate) fn get(&mut self, subscription: &Subscription) -> Result<GetAnswer, GetError> {
         let Subscription::Image { .. } = subscription else { return Err(GetError::NotOneImage) };
         let catalog = self.releases.catalog.clone().ok_or(GetError::NotYet)?;
+        if has_expired(&catalog) {
+            return Err(GetError::Expired);
+        }
         let matching = catalog.matching(subscription);
         let entry = matching.first().ok_or_else(|| GetError::Unknown(subscription.clone()))?;
         self.releases.asked.insert(entry.id());
