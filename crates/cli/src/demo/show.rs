@@ -139,7 +139,7 @@ impl Drawn {
         let share = |bar: &ProgressBar| text::percent(bar.position(), bar.length().unwrap_or(0).max(1));
         let shares: Vec<String> = self.bars.iter().map(share).collect();
         let complete = done.iter().flatten().count();
-        eprintln!("{} have their files; blocks: {}", complete, shares.join("  "));
+        eprintln!("{complete} of {} have their files; blocks here: {}", done.len(), shares.join("  "));
     }
 
     fn clear(&self) {
