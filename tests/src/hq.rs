@@ -115,6 +115,17 @@ impl Headquarters {
         command
     }
 
+    /// Points a channel to a release.
+    ///
+    /// # Panics
+    /// If the command fails.
+    pub fn promote(&self, image: &str, release: &str, channel: &str) {
+        let mut command = Command::new(branchmesh());
+        command.arg("promote").arg(format!("{image}@{release}")).arg(channel);
+        command.arg("--repo").arg(self.repository()).arg("--keys").arg(self.keys());
+        run(&mut command, COMMAND_LIMIT).expect_ok();
+    }
+
     /// What the repository holds, in bytes.
     #[must_use]
     pub fn size(&self) -> RepositorySize {
