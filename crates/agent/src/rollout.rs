@@ -164,7 +164,7 @@ impl SiteParts {
                 Err(error) => debug!(%node, error = crate::in_words(&error), "no index part"),
             }
         }
-        if !self.shared.is_fetcher() {
+        if !self.shared.is_settled_fetcher() {
             return None;
         }
         for origin in self.shared.origins.iter().filter(|origin| !origin.is_local()) {

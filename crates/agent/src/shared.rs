@@ -11,13 +11,14 @@ use branchmesh_wire::{IndexId, NodeId};
 use bytes::Bytes;
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
+    time::{Duration, Instant},
 };
 use tokio::sync::{Mutex, Notify, mpsc};
+
+/// How long a new fetcher waits before it takes an index over the WAN. When a classroom starts at once, a better-ranked
+/// node may take the lease within this time, and would take the same index once more.
+const FETCHER_SETTLES: Duration = Duration::from_millis(500);
 
 /// One agent's common ground.
 pub(crate) struct Shared {
@@ -35,7 +36,7 @@ pub(crate) struct Shared {
     holders_changed: Notify,
     /// Verified metadata for the neighbours: a copy, so that nobody waits for `trust`.
     metadata: RwLock<BTreeMap<String, Bytes>>,
-    fetcher: AtomicBool,
+    fetcher_since: RwLock<Option<Instant>>,
 }
 
 /// A release whose index is known here.
@@ -79,7 +80,7 @@ impl Shared {
             holders: RwLock::default(),
             holders_changed: Notify::new(),
             metadata: RwLock::default(),
-            fetcher: AtomicBool::new(false),
+            fetcher_since: RwLock::default(),
         }
     }
 
@@ -93,13 +94,16 @@ impl Shared {
         let _ = self.happenings.blocking_send(happening);
     }
 
-    /// Whether this node may use WAN origins now. Kept up to date by the loop.
-    pub fn is_fetcher(&self) -> bool {
-        self.fetcher.load(Ordering::Relaxed)
+    /// Whether this node is the site's fetcher, and not just for a moment.
+    pub fn is_settled_fetcher(&self) -> bool {
+        let since = *self.fetcher_since.read().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() >= FETCHER_SETTLES)
     }
 
+    /// Kept up to date by the loop.
     pub fn set_fetcher(&self, fetcher: bool) {
-        self.fetcher.store(fetcher, Ordering::Relaxed);
+        let mut since = self.fetcher_since.write().unwrap_or_else(PoisonError::into_inner);
+        *since = fetcher.then(|| since.unwrap_or_else(Instant::now));
     }
 
     /// A release whose index is known.

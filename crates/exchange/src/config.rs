@@ -114,7 +114,7 @@ impl Default for Timing {
             status_gap: ms(200),
             member_timeout: s(4),
             departure_grace: ms(300),
-            listen: s(2),
+            listen: ms(1500),
             listen_jitter: ms(500),
             listen_alone: s(2),
             listen_seed: ms(500),
