@@ -155,6 +155,9 @@ pub struct PeerView {
     pub address: String,
     /// `connected` or `known`.
     pub state: String,
+    /// Rate at which it delivered to this node when it last did.
+    #[serde(default)]
+    pub rate: u64,
 }
 
 /// Amplification of a site, from its members' accounts of themselves.

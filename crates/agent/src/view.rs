@@ -176,6 +176,7 @@ fn peer_view(member: &MemberReport) -> PeerView {
         peer_id: status.map(|status| status.peer_id.clone()).unwrap_or_default(),
         address: address.unwrap_or_default(),
         state: if member.connected { "connected" } else { "known" }.into(),
+        rate: member.rate.unwrap_or_default(),
     }
 }
 

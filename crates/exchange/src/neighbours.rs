@@ -63,6 +63,11 @@ impl Meter {
         self.rate.max(1)
     }
 
+    /// The rate, once there has been something to measure.
+    pub(crate) fn measured(&self) -> Option<u64> {
+        self.measured.then(|| self.rate())
+    }
+
     /// What so many bytes should take.
     pub(crate) fn time_for(&self, bytes: u64) -> Duration {
         Duration::from_secs_f64(bytes as f64 / self.rate() as f64)
@@ -107,8 +112,9 @@ impl Neighbour {
         self.meter.time_for(self.bytes_in_flight + more)
     }
 
-    pub(crate) fn rate(&self) -> u64 {
-        self.meter.rate()
+    /// Bytes a second that it delivers; `None` before it delivered anything.
+    pub(crate) fn rate(&self) -> Option<u64> {
+        self.meter.measured()
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -26,7 +26,7 @@ pub struct MemberReport {
     pub connected: bool,
     /// Whether it says that it uses the WAN.
     pub fetching: bool,
-    /// Bytes a second that it delivers to this node, as measured last; `None` if it is no neighbour.
+    /// Bytes a second that it delivers to this node, as measured last; `None` if it delivered nothing yet.
     pub rate: Option<u64>,
     /// Releases of which nothing is taken from it now: why, and for how long.
     pub quarantined: Vec<(IndexId, Offence, Duration)>,
@@ -148,7 +148,7 @@ impl Exchange {
             fetching: member.status.as_ref().is_some_and(|status| status.fetching),
             status: member.status.clone(),
             connected: member.connected,
-            rate: self.neighbours.get(node).map(crate::neighbours::Neighbour::rate),
+            rate: self.neighbours.get(node).and_then(crate::neighbours::Neighbour::rate),
             quarantined: self
                 .quarantine
                 .current(now)

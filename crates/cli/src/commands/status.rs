@@ -92,11 +92,24 @@ fn describe(status: &StatusView) -> String {
                     (false, true) => "connected",
                     (false, false) => "heard of",
                 };
+                let rate = status
+                    .peers
+                    .iter()
+                    .find(|peer| peer.peer_id == member.peer_id)
+                    .map_or(0, |peer| peer.rate);
+                let rate = if rate == 0 { "-".into() } else { text::rate(rate) };
                 let progress = if total == 0 { "-".into() } else { text::percent(have, total) };
-                vec![member.name.clone(), member.role.clone(), member.address.clone(), state.into(), progress]
+                vec![
+                    member.name.clone(),
+                    member.role.clone(),
+                    member.address.clone(),
+                    state.into(),
+                    progress,
+                    rate,
+                ]
             })
             .collect();
-        line(text::table(&["node", "role", "address", "state", "here "], &rows));
+        line(text::table(&["node", "role", "address", "state", "here ", "gave "], &rows));
     }
     text.truncate(text.trim_end().len());
     text.push('\n');
