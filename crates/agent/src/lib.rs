@@ -10,6 +10,7 @@ mod assembly;
 pub mod config;
 mod happening;
 mod metrics;
+mod problems;
 mod releases;
 mod rollout;
 mod run;

@@ -4,8 +4,9 @@ use crate::{
     assembly::{self, Assembling},
     config::Update,
     happening::{Assembled, GetAnswer, GetError, Indexed, MetadataFrom},
+    problems::Problem,
     rollout,
-    run::{Loop, problem},
+    run::Loop,
     sources,
 };
 use branchmesh_exchange::{Exchange, NewRelease};
@@ -138,13 +139,13 @@ impl Loop {
         let (now, is_ok) = (self.now(), result.is_ok());
         match result {
             Ok(catalog) => {
-                self.problems.clear(problem::METADATA);
+                self.problems.clear(Problem::Metadata);
                 self.on_catalog(&catalog);
             }
             Err(words) => {
                 warn!(error = words, "no new metadata");
                 let until = now + 2 * self.shared.settings.poll + METADATA_NEWS;
-                self.problems.set(problem::METADATA, words, Some(until));
+                self.problems.set(Problem::Metadata, words, until);
             }
         }
         // The exchange knows the new version by now, and does not ask for it once more.

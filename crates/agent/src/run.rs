@@ -3,6 +3,7 @@
 use crate::{
     assembly::Assembling,
     happening::{Arrived, Happening, MetadataFrom},
+    problems::{Problem, Problems},
     releases::Releases,
     rollout, serve,
     shared::Shared,
@@ -13,7 +14,7 @@ use branchmesh_exchange::{Action, Config, Exchange, Time, TransferId};
 use branchmesh_mesh::Event;
 use branchmesh_wire::Status;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -30,10 +31,12 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const COMMIT_BYTES: u64 = 64 << 20;
 /// Longest wait for the last commit when the agent stops.
 const LAST_COMMIT: Duration = Duration::from_secs(30);
+/// How long a failure of an origin is shown. The exchange tries again sooner, and it is said again.
+const ORIGIN_NEWS: Duration = Duration::from_secs(60);
+/// How long a refused device is shown: long enough that somebody sees it, who looks after a complaint.
+const REFUSAL_NEWS: Duration = Duration::from_secs(600);
 /// How long a refusal of the disk is shown. The exchange tries again every ten seconds, and it is said again.
 const DISK_NEWS: Duration = Duration::from_secs(20);
-/// Problems that `status` lists at most.
-const PROBLEMS_MAX: usize = 8;
 
 /// The agent's state.
 pub(crate) struct Loop {
@@ -48,47 +51,6 @@ pub(crate) struct Loop {
     committing: Option<JoinHandle<()>>,
     assembling_ahead: Option<JoinHandle<()>>,
     next_local_poll: Time,
-}
-
-/// What is wrong with this node, each with the moment when it stops being news.
-#[derive(Default)]
-pub(crate) struct Problems(VecDeque<(&'static str, String, Option<Time>)>);
-
-impl Problems {
-    /// Notes a problem of a kind; a later one of the same kind replaces it.
-    pub fn set(&mut self, kind: &'static str, words: String, until: Option<Time>) {
-        self.clear(kind);
-        self.0.push_back((kind, words, until));
-        if self.0.len() > PROBLEMS_MAX {
-            self.0.pop_front();
-        }
-    }
-
-    pub fn clear(&mut self, kind: &'static str) {
-        self.0.retain(|(other, ..)| *other != kind);
-    }
-
-    fn forget_old(&mut self, now: Time) {
-        self.0.retain(|(_, _, until)| until.is_none_or(|until| now < until));
-    }
-
-    /// The problem of a kind, in words.
-    pub fn get(&self, kind: &'static str) -> Option<&str> {
-        self.0.iter().find(|(other, ..)| *other == kind).map(|(_, words, _)| words.as_str())
-    }
-
-    /// All, in words.
-    pub fn all(&self) -> Vec<String> {
-        self.0.iter().map(|(_, words, _)| words.clone()).collect()
-    }
-}
-
-/// Kinds of problems.
-pub(crate) mod problem {
-    pub const DISK: &str = "disk";
-    pub const ORIGIN: &str = "origin";
-    pub const METADATA: &str = "metadata";
-    pub const REFUSED: &str = "refused";
 }
 
 impl Loop {
@@ -203,8 +165,8 @@ impl Loop {
                 tokio::spawn(serve::answer(Arc::clone(&self.shared), from, request, reply));
             }
             Event::Refused { address, reason } => {
-                let until = now + Duration::from_secs(600);
-                self.problems.set(problem::REFUSED, format!("refused {address}: {reason}"), Some(until));
+                let until = now + REFUSAL_NEWS;
+                self.problems.set(Problem::Refused, format!("refused {address}: {reason}"), until);
             }
         }
     }
@@ -230,8 +192,8 @@ impl Loop {
                 self.exchange.handle_transfer_ended(now, transfer, outcome);
             }
             Happening::OriginFailed(words) => {
-                let until = now + Duration::from_secs(60);
-                self.problems.set(problem::ORIGIN, words, Some(until));
+                let until = now + ORIGIN_NEWS;
+                self.problems.set(Problem::Origin, words, until);
             }
             Happening::Lost(release, blocks) => self.exchange.handle_blocks_lost(now, release, &blocks),
             Happening::DiskFailed(words) => self.on_disk_failed(words),
@@ -361,11 +323,11 @@ impl Loop {
     }
 
     fn on_disk_failed(&mut self, words: String) {
-        if self.problems.get(problem::DISK).is_none() {
+        if self.problems.get(Problem::Disk).is_none() {
             error!(error = words, "the disk does not take blocks");
         }
         let until = self.now() + DISK_NEWS;
-        self.problems.set(problem::DISK, words, Some(until));
+        self.problems.set(Problem::Disk, words, until);
     }
 
     async fn goodbye(mut self) {

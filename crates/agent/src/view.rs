@@ -1,8 +1,9 @@
 //! Builds what `status` shows from the exchange, the releases, and what the site says of itself.
 
 use crate::{
+    problems::Problem,
     releases::{Phase, Release},
-    run::{Loop, problem},
+    run::Loop,
     status::{
         BlocksView, BytesView, MemberReleaseView, MemberView, NodeView, PeerView, ReleaseView, SiteView,
         StatusView, amplification, strip_text,
@@ -226,14 +227,14 @@ fn state(agent: &Loop, release: &Release, waiting: Option<&Waiting>) -> (&'stati
     match &release.phase {
         Phase::Announced => ("announced", Some("fetched when asked for: branchmesh get".into())),
         Phase::Indexing => {
-            let reason = problem(problem::ORIGIN).unwrap_or_else(|| "its index is on its way".into());
+            let reason = problem(Problem::Origin).unwrap_or_else(|| "its index is on its way".into());
             ("waiting", Some(reason))
         }
         Phase::Exchanging => {
             let Some(waiting) = waiting else { return ("fetching", None) };
             let mut reason = waiting.to_string();
             // What went wrong in words of its own, where something did.
-            for cause in [problem(problem::DISK), problem(problem::ORIGIN)].into_iter().flatten() {
+            for cause in [problem(Problem::Disk), problem(Problem::Origin)].into_iter().flatten() {
                 reason = format!("{reason} ({cause})");
             }
             ("waiting", Some(reason))
