@@ -1,9 +1,12 @@
 //! `branchmesh publish` and `promote`.
 
 use crate::{failure::Failure, text};
-use branchmesh_repo::{Progress, PublishOptions};
+use branchmesh_repo::{Progress, PublishOptions, Published};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// Publishes a release of an image: its new blocks, its index, signed metadata.
 #[derive(clap::Args)]
@@ -66,11 +69,7 @@ impl Publish {
             group: self.group,
             zstd_level: self.zstd_level,
         };
-        let begun = Instant::now();
-        let bar = Bar::new();
-        let published = branchmesh_repo::publish(options, &bar).await;
-        bar.0.finish_and_clear();
-        let published = published.map_err(|error| Failure::failed("nothing was published", &error))?;
+        let (published, took) = publish(options).await?;
         eprintln!(
             "published {}@{}: {}, {}, of these {} holes, in {}",
             published.image,
@@ -78,7 +77,7 @@ impl Publish {
             text::count(published.files as u64, "file"),
             text::bytes(published.plain_bytes),
             text::bytes(published.hole_bytes),
-            text::span(begun.elapsed())
+            text::span(took)
         );
         eprintln!(
             "{} of {} blocks are new: the repository grew by {} of blocks and {} of index",
@@ -119,11 +118,21 @@ impl Promote {
     }
 }
 
+/// Publishes behind a progress bar; gives what came of it, and how long it took.
+pub async fn publish(options: PublishOptions) -> Result<(Published, Duration), Failure> {
+    let begun = Instant::now();
+    let bar = Bar::new();
+    let published = branchmesh_repo::publish(options, &bar).await;
+    bar.0.finish_and_clear();
+    let published = published.map_err(|error| Failure::failed("nothing was published", &error))?;
+    Ok((published, begun.elapsed()))
+}
+
 /// A progress bar over the bytes that are read.
-pub struct Bar(pub ProgressBar);
+struct Bar(ProgressBar);
 
 impl Bar {
-    pub fn new() -> Self {
+    fn new() -> Self {
         let bar = ProgressBar::new(0);
         let template = "{bar:30} {percent} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
         bar.set_style(ProgressStyle::with_template(template).expect("a literal template"));

@@ -1,6 +1,6 @@
 //! The demo's headquarters: a certificate authority, a repository, and a web server behind a thin line.
 
-use crate::{commands::publish::Bar, failure::Failure, text};
+use crate::{commands::publish::publish, failure::Failure, text};
 use axum::{Router, body::Body, extract::Request, middleware::Next, response::Response};
 use branchmesh_agent::{
     TokenBucket,
@@ -83,18 +83,14 @@ impl Headquarters {
             group: None,
             zstd_level: ZSTD_LEVEL,
         };
-        let begun = Instant::now();
-        let bar = Bar::new();
-        let published = branchmesh_repo::publish(options, &bar).await;
-        bar.0.finish_and_clear();
-        let published = published.map_err(|error| Failure::failed("nothing was published", &error))?;
+        let (published, took) = publish(options).await?;
         eprintln!(
             "{image}@{release} is published: {} in {} blocks, {} of them new ({} encoded), in {}",
             text::bytes(published.plain_bytes),
             published.blocks,
             published.new_blocks,
             text::bytes(published.new_bytes),
-            text::span(begun.elapsed())
+            text::span(took)
         );
         self.published.lock().unwrap_or_else(PoisonError::into_inner).push(published);
         Ok(())
