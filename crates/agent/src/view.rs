@@ -225,6 +225,9 @@ fn release_view(agent: &Loop, now: Time, id: &IndexId, release: &Release) -> Rel
 fn state(agent: &Loop, release: &Release, waiting: Option<&Waiting>) -> (&'static str, Option<String>) {
     let problem = |kind| agent.problems.get(kind).map(str::to_owned);
     match &release.phase {
+        Phase::Announced if agent.releases.expired() => {
+            ("announced", Some("not begun, because the signed metadata has expired".into()))
+        }
         Phase::Announced => ("announced", Some("fetched when asked for: branchmesh get".into())),
         Phase::Indexing => {
             let reason = problem(Problem::Origin).unwrap_or_else(|| "its index is on its way".into());
