@@ -11,7 +11,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use branchmesh_mesh::{Credentials, IdentityError, Mesh, MeshConfig, MeshError};
-use branchmesh_repo::{Origin, OriginError, Throttle, Trust, TrustError};
+use branchmesh_repo::{ContentKeys, Origin, OriginError, Throttle, Trust, TrustError};
 use branchmesh_store::{Floor, Store, StoreError};
 use branchmesh_wire::Role;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
@@ -182,7 +182,7 @@ fn open_trust(settings: &Settings) -> Result<Trust, AgentError> {
     let path = &settings.root;
     let root =
         std::fs::read(path).map_err(|source| AgentError::RootUnreadable { path: path.clone(), source })?;
-    Ok(Trust::open(&root, &settings.data_dir.join("trust"))?)
+    Ok(Trust::open(&root, &settings.data_dir.join("trust"), ContentKeys::default())?)
 }
 
 /// One bucket for all WAN origins: the setting is about the line.

@@ -1,6 +1,7 @@
 //! Making an empty repository, and the keys to it.
 
 use crate::{
+    address::Address,
     keys::{KeyError, Keys},
     metadata::{Metadata, MetadataError, write_root},
     place::{Place, PlaceError},
@@ -27,24 +28,23 @@ pub enum InitError {
     Metadata(#[from] MetadataError),
 }
 
-/// Makes an empty repository in the folder `repo` (a path or a `file://` URL) and its keys in the folder `keys`.
+/// Makes an empty repository and its keys.
 /// Neither a repository nor a key is ever overwritten.
-pub async fn init(repo: &str, keys: &Path) -> Result<(), InitError> {
+pub async fn init(repo: &Address, keys: &Keys) -> Result<(), InitError> {
     let folder = Place::folder(repo)?;
     if folder.join("metadata").exists() {
         return Err(InitError::Exists(folder));
     }
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    if absolute(keys).starts_with(absolute(&folder)) {
-        return Err(InitError::KeysInside(keys.into()));
+    if absolute(keys.folder()).starts_with(absolute(&folder)) {
+        return Err(InitError::KeysInside(keys.folder().into()));
     }
-    let keys = Keys::at(keys);
     keys.check_absent()?;
 
     let place = Place::create(repo)?;
     let _lock = place.lock()?;
     keys.create()?;
-    let (root, metadata) = Metadata::create(&keys).await?;
+    let (root, metadata) = Metadata::create(keys).await?;
     keys.write_root_json(&root)?;
     write_root(&place, &root).await?;
     metadata.write(&place).await?;

@@ -85,8 +85,8 @@ pub enum KeyError {
 }
 
 /// A folder with keys.
-#[derive(Debug)]
-pub(crate) struct Keys {
+#[derive(Clone, Debug)]
+pub struct Keys {
     folder: PathBuf,
 }
 
@@ -97,8 +97,16 @@ pub(crate) struct SigningKey {
 }
 
 impl Keys {
-    pub(crate) fn at(folder: &Path) -> Self {
+    /// The keys in `folder`. Nothing is read yet.
+    #[must_use]
+    pub fn at(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Fails if the folder holds any key that [`create`](Self::create) would make.

@@ -8,7 +8,9 @@
 //! Nothing in here knows nodes or sites: a node's mesh gives metadata and index parts through the same traits
 //! as an origin does.
 
+mod address;
 mod catalog;
+mod content_keys;
 mod disk;
 mod index_io;
 mod init;
@@ -19,23 +21,27 @@ mod origin;
 mod pack;
 mod place;
 mod publish;
+mod requirement;
 mod source;
 mod source_files;
 mod subscription;
 mod trust;
-mod verify;
+mod tuf;
 
+pub use address::{Access, Address};
 pub use catalog::{Catalog, CatalogEntry};
+pub use content_keys::ContentKeys;
 pub use index_io::{INDEX_BLOCKS_MAX, LoadIndexError, load_index};
 pub use init::{InitError, init};
-pub use keys::KeyError;
+pub use keys::{KeyError, Keys};
 pub use layout::METADATA_MAX;
 pub use metadata::MetadataError;
 pub use origin::{Origin, OriginError, Throttle};
 pub use place::PlaceError;
 pub use publish::{Progress, PublishError, PublishOptions, Published, promote, publish, renew};
+pub use requirement::{Facts, Requirement, RequirementError, Unmet};
 pub use source::{MetadataSource, PartSource, SourceError};
 pub use source_files::FileError;
 pub use subscription::{Selector, Subscription, SubscriptionError};
 pub use trust::{Trust, read_catalog};
-pub use verify::TrustError;
+pub use tuf::TrustError;

@@ -6,11 +6,12 @@
 
 use crate::{
     catalog::{Catalog, CatalogEntry},
+    content_keys::ContentKeys,
     keys::{KeyError, Keys, PUBLISHING_ROLES, ROLES},
     layout::{self, METADATA_MAX, ROOT, TIMESTAMP},
     place::{Place, PlaceError},
     trust::load_once,
-    verify::TrustError,
+    tuf::TrustError,
 };
 use aws_lc_rs::{digest, rand::SystemRandom};
 use branchmesh_image::VerifiedBlock;
@@ -119,7 +120,7 @@ impl Metadata {
         Ok(Self {
             signers: signers_for(&repository.root().signed, keys)?,
             root: repository.root().signed.clone(),
-            catalog: verified.catalog(Timestamp::now())?,
+            catalog: verified.catalog(Timestamp::now(), &ContentKeys::default())?,
             targets: repository.targets().signed.targets.clone(),
             versions,
         })
@@ -269,7 +270,7 @@ fn in_days(days: i64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Trust, init, renew};
+    use crate::{Trust, address::Address, init, renew};
     use std::{fs, path::Path};
 
     /// Puts a second root of trust beside the first: signed by the root keys of both, naming only the new keys.
@@ -303,31 +304,30 @@ mod tests {
     async fn a_node_follows_new_keys_and_keeps_its_guard_against_rollback() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        let repo = path("repo");
-        let repo = repo.to_str().unwrap();
-        init(repo, &path("keys")).await.unwrap();
-        let place = Place::open(repo).unwrap();
+        let repo = Address::from(path("repo").as_path());
+        init(&repo, &Keys::at(&path("keys"))).await.unwrap();
+        let place = Place::open(&repo).unwrap();
         let (old, new) = (Keys::at(&path("keys")), Keys::at(&path("new-keys")));
         let root = old.read_root_json().unwrap();
-        let mut node = Trust::open(&root, &path("node")).unwrap();
+        let mut node = Trust::open(&root, &path("node"), ContentKeys::default()).unwrap();
         node.refresh(place.origin()).await.unwrap();
         copy(&path("repo"), &path("before"));
 
         rotate(&place, &old, &new).await;
         assert_eq!(node.refresh(place.origin()).await.unwrap().version, 2);
         assert!(node.file("2.root.json").is_some(), "neighbours with the first root need the second");
-        let stale = renew(repo, &path("keys")).await;
+        let stale = renew(&repo, &Keys::at(&path("keys"))).await;
         assert!(stale.is_err(), "the old keys still sign");
         copy(&path("repo"), &path("rotated"));
-        renew(repo, &path("new-keys")).await.unwrap();
+        renew(&repo, &Keys::at(&path("new-keys"))).await.unwrap();
         assert_eq!(node.refresh(place.origin()).await.unwrap().version, 3);
 
-        let restarted = Trust::open(&root, &path("node")).unwrap();
+        let restarted = Trust::open(&root, &path("node"), ContentKeys::default()).unwrap();
         for mut node in [node, restarted] {
-            let before = Place::open(path("before").to_str().unwrap()).unwrap();
+            let before = Place::open(&path("before").as_path().into()).unwrap();
             let refused = node.refresh(before.origin()).await;
             assert!(matches!(refused, Err(TrustError::BadSignature { .. })), "{refused:?}");
-            let rotated = Place::open(path("rotated").to_str().unwrap()).unwrap();
+            let rotated = Place::open(&path("rotated").as_path().into()).unwrap();
             let refused = node.refresh(rotated.origin()).await;
             assert!(matches!(refused, Err(TrustError::Rollback { .. })), "{refused:?}");
             assert!(node.file("2.root.json").is_some());

@@ -13,6 +13,7 @@ pub use error::OriginError;
 pub(crate) use error::root_cause;
 
 use crate::{
+    address::Address,
     layout,
     source::{MetadataSource, PartSource, SourceError},
 };
@@ -55,8 +56,10 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The repository at `url`: `http(s)://…`, `file:///…`, or the path of a folder. Nothing is read yet.
-    pub fn open(url: &str) -> Result<Self, OriginError> {
+    /// The repository at `address`. Nothing is read yet.
+    pub fn open(address: impl Into<Address>) -> Result<Self, OriginError> {
+        let Address { url, access: _ } = address.into();
+        let url = url.as_str();
         if let Some(folder) = local_folder(url)? {
             return Self::of_folder(&folder);
         }

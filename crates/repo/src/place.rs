@@ -3,8 +3,12 @@
 //! Files go through object_store, which writes beside the target, syncs, renames and syncs the folder; S3 and
 //! others can be added here without a change elsewhere.
 
-use crate::origin::{self, Origin, OriginError};
+use crate::{
+    address::Address,
+    origin::{self, Origin, OriginError},
+};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as StorePath};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -69,6 +73,19 @@ pub(crate) struct Place {
     origin: Origin,
 }
 
+/// A state of the repository that a publication builds on.
+pub(crate) struct Mark {}
+
+/// A file of the repository.
+pub(crate) struct Listed {
+    /// Its path inside the repository.
+    pub(crate) path: String,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// When it was written, in Unix seconds.
+    pub(crate) modified: u64,
+}
+
 /// Held by the one publisher.
 pub(crate) struct PublisherLock {
     _file: File,
@@ -76,12 +93,12 @@ pub(crate) struct PublisherLock {
 
 impl Place {
     /// The folder that `repo` names.
-    pub(crate) fn folder(repo: &str) -> Result<PathBuf, PlaceError> {
-        origin::local_folder(repo)?.ok_or_else(|| PlaceError::NotAFolder(repo.into()))
+    pub(crate) fn folder(repo: &Address) -> Result<PathBuf, PlaceError> {
+        origin::local_folder(&repo.url)?.ok_or_else(|| PlaceError::NotAFolder(repo.url.clone()))
     }
 
     /// Opens the repository in `repo`.
-    pub(crate) fn open(repo: &str) -> Result<Self, PlaceError> {
+    pub(crate) fn open(repo: &Address) -> Result<Self, PlaceError> {
         let folder = Self::folder(repo)?;
         if !folder.join("metadata").is_dir() {
             return Err(PlaceError::NoRepository(folder));
@@ -90,7 +107,7 @@ impl Place {
     }
 
     /// Opens a folder for a new repository; makes the folder where it is missing.
-    pub(crate) fn create(repo: &str) -> Result<Self, PlaceError> {
+    pub(crate) fn create(repo: &Address) -> Result<Self, PlaceError> {
         let folder = Self::folder(repo)?;
         fs::create_dir_all(&folder).map_err(|source| PlaceError::Io { path: folder.clone(), source })?;
         Self::at(&folder)
@@ -158,6 +175,37 @@ impl Place {
         written.map(drop).map_err(|source| PlaceError::Write { path: path.into(), source })
     }
 
+    /// Writes a whole file unless there is one of that name: whether it did. Durable when it returns.
+    pub(crate) async fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool, PlaceError> {
+        if self.size(path).await?.is_some() {
+            return Ok(false);
+        }
+        self.put(path, bytes).await.map(|()| true)
+    }
+
+    /// The repository's state as it is now: what a publication builds on.
+    pub(crate) async fn mark(&self) -> Result<Mark, PlaceError> {
+        Ok(Mark {})
+    }
+
+    /// Puts `timestamp.json` in force, unless somebody else did since `mark`.
+    pub(crate) async fn put_timestamp(&self, _mark: &Mark, bytes: Bytes) -> Result<(), PlaceError> {
+        self.put(&crate::layout::metadata_path(crate::layout::TIMESTAMP), bytes).await
+    }
+
+    /// All files whose path begins with `prefix`, a folder.
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Listed>, PlaceError> {
+        let failed = |source| PlaceError::Write { path: prefix.into(), source };
+        let files = self.store.list(Some(&StorePath::from(prefix)));
+        let files: Vec<_> = files.try_collect().await.map_err(failed)?;
+        let listed = |meta: object_store::ObjectMeta| Listed {
+            path: meta.location.to_string(),
+            size: meta.size,
+            modified: u64::try_from(meta.last_modified.timestamp()).unwrap_or(0),
+        };
+        Ok(files.into_iter().map(listed).collect())
+    }
+
     /// Removes a file; none there is as good.
     pub(crate) async fn remove(&self, path: &str) -> Result<(), PlaceError> {
         match self.store.delete(&StorePath::from(path)).await {
@@ -174,7 +222,7 @@ mod tests {
     #[test]
     fn the_second_publisher_is_told_so_and_the_lock_ends_with_its_holder() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::create(dir.path().to_str().unwrap()).unwrap();
+        let place = Place::create(&dir.path().into()).unwrap();
         let lock = place.lock().unwrap();
         assert!(matches!(place.lock(), Err(PlaceError::Locked { .. })));
         drop(lock);
@@ -183,8 +231,8 @@ mod tests {
 
     #[test]
     fn only_folders_can_be_published_into() {
-        assert!(matches!(Place::open("https://example.com/repo"), Err(PlaceError::NotAFolder(_))));
+        assert!(matches!(Place::open(&"https://example.com/repo".into()), Err(PlaceError::NotAFolder(_))));
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(Place::open(dir.path().to_str().unwrap()), Err(PlaceError::NoRepository(_))));
+        assert!(matches!(Place::open(&dir.path().into()), Err(PlaceError::NoRepository(_))));
     }
 }

@@ -5,40 +5,37 @@
 
 mod encode;
 mod known;
+mod progress;
+mod store;
+
+pub use progress::Progress;
 
 use crate::{
+    address::Address,
     catalog::CatalogEntry,
     index_io::LoadIndexError,
     keys::{KeyError, Keys},
-    layout,
     metadata::{Metadata, MetadataError},
-    pack::{PackWriter, Packed},
     place::{Place, PlaceError},
-    source::PartSource,
-    source_files::{self, FileError, SourceFile},
+    requirement::Requirement,
+    source_files::{self, FileError},
 };
 use branchmesh_image::{
-    BlobRef, BlockEntry, BlockError, Cipher, Encoder, Extent, FileEntry, IndexId, IndexPiece, IndexRoot,
-    PlainHash, VerifiedBlock,
+    BlobRef, BlockError, Cipher,
     block::ZSTD_LEVEL_DEFAULT,
-    index::{INDEX_VERSION, ROOT_PLAIN_MAX},
     path::{self, NameError},
 };
-use encode::{Encoding, Step};
 use jiff::Timestamp;
-use std::{
-    collections::HashMap,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
+use store::store;
 
 /// What to publish, and where.
 #[derive(Clone, Debug)]
 pub struct PublishOptions {
-    /// The repository: a path or a `file://` URL.
-    pub repo: String,
-    /// The folder with the keys.
-    pub keys: PathBuf,
+    /// The repository.
+    pub repo: Address,
+    /// The keys that sign and encrypt.
+    pub keys: Keys,
     /// Name of the image.
     pub image: String,
     /// Name of the release.
@@ -49,8 +46,37 @@ pub struct PublishOptions {
     pub channels: Vec<String>,
     /// The group whose members may hold the image; `None` for a public, unencrypted one.
     pub group: Option<String>,
+    /// Free words for people and tools, such as a ticket's number.
+    pub labels: BTreeMap<String, String>,
+    /// What a machine must have for the release.
+    pub requires: Vec<Requirement>,
     /// zstd level, [`ZSTD_LEVEL_DEFAULT`] unless somebody has a reason.
     pub zstd_level: i32,
+}
+
+impl PublishOptions {
+    /// A public release of `paths`, on no channel.
+    #[must_use]
+    pub fn new(
+        repo: impl Into<Address>,
+        keys: Keys,
+        image: &str,
+        release: &str,
+        paths: Vec<PathBuf>,
+    ) -> Self {
+        Self {
+            repo: repo.into(),
+            keys,
+            image: image.into(),
+            release: release.into(),
+            paths,
+            channels: Vec::new(),
+            group: None,
+            labels: BTreeMap::new(),
+            requires: Vec::new(),
+            zstd_level: ZSTD_LEVEL_DEFAULT,
+        }
+    }
 }
 
 /// What a publication came to.
@@ -78,19 +104,6 @@ pub struct Published {
     pub new_bytes: u64,
     /// Bytes of the index parts that the repository did not have.
     pub index_bytes: u64,
-}
-
-/// Is told how far a publication is, in bytes of plaintext. `()` doesn't listen.
-pub trait Progress: Send + Sync {
-    /// So many bytes are to be read.
-    fn total(&self, bytes: u64);
-    /// So many more are done.
-    fn advance(&self, bytes: u64);
-}
-
-impl Progress for () {
-    fn total(&self, _: u64) {}
-    fn advance(&self, _: u64) {}
 }
 
 /// Why nothing was published. The repository is as it was.
@@ -161,8 +174,8 @@ pub async fn publish(options: PublishOptions, progress: &dyn Progress) -> Result
     [image, release].into_iter().chain(channels).chain(group).try_for_each(|name| path::check_name(name))?;
     let place = Place::open(&options.repo)?;
     let _lock = place.lock()?;
-    let keys = Keys::at(&options.keys);
-    let mut metadata = Metadata::load(&place, &keys).await?;
+    let keys = &options.keys;
+    let mut metadata = Metadata::load(&place, keys).await?;
     check_names(&metadata, image, release, channels)?;
     let catalog = metadata.catalog();
     let files = source_files::find(&options.paths)?;
@@ -201,8 +214,8 @@ pub async fn publish(options: PublishOptions, progress: &dyn Progress) -> Result
 
 /// Lets `channel` of `image` point to `release`.
 pub async fn promote(
-    repo: &str,
-    keys: &Path,
+    repo: &Address,
+    keys: &Keys,
     image: &str,
     release: &str,
     channel: &str,
@@ -210,8 +223,7 @@ pub async fn promote(
     path::check_name(channel)?;
     let place = Place::open(repo)?;
     let _lock = place.lock()?;
-    let keys = Keys::at(keys);
-    let mut metadata = Metadata::load(&place, &keys).await?;
+    let mut metadata = Metadata::load(&place, keys).await?;
     let Some(entry) = metadata.catalog().find(image, release) else {
         return Err(PublishError::NotPublished(format!("{image}@{release}")));
     };
@@ -222,43 +234,10 @@ pub async fn promote(
 }
 
 /// Signs the metadata anew as it is, so that it does not expire.
-pub async fn renew(repo: &str, keys: &Path) -> Result<(), PublishError> {
+pub async fn renew(repo: &Address, keys: &Keys) -> Result<(), PublishError> {
     let place = Place::open(repo)?;
     let _lock = place.lock()?;
-    let keys = Keys::at(keys);
-    Ok(Metadata::load(&place, &keys).await?.write(&place).await?)
-}
-
-/// A release whose packs and index are in the repository; only the metadata doesn't name it yet.
-struct Stored {
-    files: Vec<FileEntry>,
-    packed: Packed,
-    root: BlobRef,
-    root_block: VerifiedBlock,
-    /// Bytes of the index parts that were not there before.
-    index_bytes: u64,
-}
-
-impl Stored {
-    fn summary(&self, options: &PublishOptions) -> Published {
-        let holes = self.files.iter().flat_map(|file| &file.extents).map(|extent| match extent {
-            Extent::Hole(length) => *length,
-            Extent::Blocks { .. } => 0,
-        });
-        Published {
-            image: options.image.clone(),
-            release: options.release.clone(),
-            root: self.root,
-            files: self.files.len(),
-            plain_bytes: self.files.iter().map(|file| file.size).sum(),
-            hole_bytes: holes.sum(),
-            blocks: self.packed.blocks.len() as u64,
-            encoded_bytes: self.packed.blocks.iter().map(|block| u64::from(block.blob.encoded_len)).sum(),
-            new_blocks: self.packed.new_blocks,
-            new_bytes: self.packed.new_bytes,
-            index_bytes: self.index_bytes,
-        }
-    }
+    Ok(Metadata::load(&place, keys).await?.write(&place).await?)
 }
 
 fn check_names(
@@ -290,98 +269,6 @@ fn check_channel(metadata: &Metadata, image: &str, channel: &str) -> Result<(), 
         Some(_) => Err(PublishError::ChannelIsRelease { image: image.into(), name: channel.into() }),
         None => Ok(()),
     }
-}
-
-/// Puts the files' new blocks into packs, and the index beside them; if that fails, takes the packs away again.
-async fn store(
-    place: &Place,
-    files: Vec<SourceFile>,
-    known: HashMap<PlainHash, BlockEntry>,
-    cipher: &Cipher,
-    options: &PublishOptions,
-    progress: &dyn Progress,
-) -> Result<Stored, PublishError> {
-    progress.total(files.iter().map(|file| file.size).sum());
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let encoders = (0..cores).map(|_| Encoder::new(options.zstd_level, cipher.clone()));
-    let encoding = encode::start(files, known, encoders.collect::<Result<_, _>>()?);
-    let mut packs = PackWriter::new(place);
-    let stored = async {
-        let (files, packed) = write_packs(&mut packs, encoding, progress).await?;
-        write_index(place, options, cipher, files, packed).await
-    };
-    match stored.await {
-        Ok(stored) => Ok(stored),
-        Err(error) => {
-            packs.discard().await;
-            Err(error)
-        }
-    }
-}
-
-async fn write_packs(
-    packs: &mut PackWriter,
-    mut encoding: Encoding,
-    progress: &dyn Progress,
-) -> Result<(Vec<FileEntry>, Packed), PublishError> {
-    while let Some(step) = encoding.steps.recv().await {
-        match step {
-            Step::Nothing(bytes) => progress.advance(bytes),
-            Step::Known(entry) => {
-                packs.push_known(entry);
-                progress.advance(u64::from(entry.blob.plain_len));
-            }
-            Step::New(encoded) => {
-                let (blob, block) = encoded.await.map_err(|_| PublishError::Interrupted)??;
-                packs.push_new(blob, &block).await?;
-                progress.advance(u64::from(blob.plain_len));
-            }
-        }
-    }
-    let files = encoding.files.await.map_err(|_| PublishError::Interrupted)??;
-    Ok((files, packs.finish().await?))
-}
-
-/// Writes the parts of the index that the repository does not have.
-async fn write_index(
-    place: &Place,
-    options: &PublishOptions,
-    cipher: &Cipher,
-    files: Vec<FileEntry>,
-    packed: Packed,
-) -> Result<Stored, PublishError> {
-    // Always the same level: a piece that did not change must be the same bytes as in the release before.
-    let mut encoder = Encoder::new(ZSTD_LEVEL_DEFAULT, cipher.clone())?;
-    let mut index_bytes = 0;
-    let mut pieces = Vec::new();
-    for piece in IndexPiece::cut(&packed.blocks) {
-        let (blob, block) = encoder.encode(&piece.to_bytes())?;
-        index_bytes += write_part(place, &blob, &block).await?;
-        pieces.push(blob);
-    }
-    let root = IndexRoot {
-        version: INDEX_VERSION,
-        image: options.image.clone(),
-        release: options.release.clone(),
-        files,
-        pieces,
-    };
-    let bytes = root.to_bytes();
-    if bytes.len() > ROOT_PLAIN_MAX {
-        return Err(PublishError::TooLarge(format!("its list of files has {} bytes", bytes.len())));
-    }
-    let (blob, root_block) = encoder.encode(&bytes)?;
-    index_bytes += write_part(place, &blob, &root_block).await?;
-    Ok(Stored { files: root.files, packed, root: blob, root_block, index_bytes })
-}
-
-/// Writes an index part unless it is there, intact; returns the bytes that were added.
-async fn write_part(place: &Place, blob: &BlobRef, part: &VerifiedBlock) -> Result<u64, PublishError> {
-    if place.origin().part(IndexId(blob.id.0), blob).await.is_ok() {
-        return Ok(0);
-    }
-    place.put(&layout::index_path(part.id()), part.bytes().clone()).await?;
-    Ok(part.bytes().len() as u64)
 }
 
 fn too_many_blocks() -> PublishError {

@@ -6,10 +6,11 @@
 
 use crate::{
     catalog::Catalog,
+    content_keys::ContentKeys,
     disk,
     layout::{METADATA_MAX, ROOT, TIMESTAMP},
     source::{MetadataSource, SourceError},
-    verify::{Basis, Files, TrustError, Verified},
+    tuf::{Basis, Files, TrustError, Verified},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,14 +37,17 @@ pub struct Trust {
     root: Bytes,
     accepted: Files,
     catalog: Option<Arc<Catalog>>,
+    /// What opens the descriptions of sealed releases.
+    keys: ContentKeys,
     /// Whether the folder has been looked into.
     is_loaded: bool,
 }
 
 impl Trust {
     /// Trust that begins with `root_json`, the repository's first root of trust. `folder` belongs to this node,
-    /// outlives it, and is made where it is missing.
-    pub fn open(root_json: &[u8], folder: &Path) -> Result<Self, TrustError> {
+    /// outlives it, and is made where it is missing. Releases
+    /// of groups whose key is not among `keys` stay sealed.
+    pub fn open(root_json: &[u8], folder: &Path, keys: ContentKeys) -> Result<Self, TrustError> {
         check_root(root_json)?;
         fs::create_dir_all(folder).map_err(|source| TrustError::Keep { path: folder.into(), source })?;
         Ok(Self {
@@ -51,6 +55,7 @@ impl Trust {
             root: Bytes::copy_from_slice(root_json),
             accepted: Files::new(),
             catalog: None,
+            keys,
             is_loaded: false,
         })
     }
@@ -76,7 +81,7 @@ impl Trust {
                 return Ok(None);
             }
         };
-        let catalog = Arc::new(verified.catalog(now)?);
+        let catalog = Arc::new(verified.catalog(now, &self.keys)?);
         self.believe(&verified, catalog.clone());
         Ok(Some(catalog))
     }
@@ -99,7 +104,7 @@ impl Trust {
         let basis = Basis { root: &self.root, accepted: &self.accepted, scratch: &scratch };
         let verified = Verified::load(&basis, source).await?;
         verified.check_expiry(now)?;
-        let catalog = Arc::new(verified.catalog(now)?);
+        let catalog = Arc::new(verified.catalog(now, &self.keys)?);
         let is_news = verified.files.iter().any(|(name, bytes)| self.accepted.get(name) != Some(bytes));
         if is_news {
             self.keep(&verified.files).await?;
@@ -195,6 +200,7 @@ impl Trust {
 pub async fn read_catalog(
     source: &dyn MetadataSource,
     root_json: Option<&[u8]>,
+    keys: &ContentKeys,
 ) -> Result<Catalog, TrustError> {
     let offered;
     let root = match root_json {
@@ -205,7 +211,7 @@ pub async fn read_catalog(
             &offered
         }
     };
-    load_once(root, source).await?.catalog(Timestamp::now())
+    load_once(root, source).await?.catalog(Timestamp::now(), keys)
 }
 
 /// Verifies a repository once, remembering nothing.
@@ -252,20 +258,20 @@ impl MetadataSource for Kept<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{init, origin::Origin};
+    use crate::{init, keys::Keys, origin::Origin};
     use jiff::SignedDuration;
 
     #[tokio::test]
     async fn expired_metadata_begins_nothing_and_what_was_accepted_before_stays_usable() {
         let dir = tempfile::tempdir().unwrap();
         let (repo, keys, node) = (dir.path().join("repo"), dir.path().join("keys"), dir.path().join("node"));
-        init(repo.to_str().unwrap(), &keys).await.unwrap();
+        init(&repo.as_path().into(), &Keys::at(&keys)).await.unwrap();
         let root = fs::read(keys.join("root.json")).unwrap();
         let origin = Origin::open(repo.to_str().unwrap()).unwrap();
         let in_time = Timestamp::now() + SignedDuration::from_hours(29 * 24);
         let too_late = Timestamp::now() + SignedDuration::from_hours(31 * 24);
 
-        let mut trust = Trust::open(&root, &node).unwrap();
+        let mut trust = Trust::open(&root, &node, ContentKeys::default()).unwrap();
         let refused = trust.refresh_at(&origin, too_late).await;
         assert!(
             matches!(&refused, Err(TrustError::Expired { role, .. }) if role == "timestamp"),
@@ -276,7 +282,7 @@ mod tests {
         assert!(trust.refresh_at(&origin, too_late).await.is_err());
         assert!(trust.catalog().is_some());
 
-        let mut restarted = Trust::open(&root, &node).unwrap();
+        let mut restarted = Trust::open(&root, &node, ContentKeys::default()).unwrap();
         assert!(restarted.load_local_at(too_late).await.unwrap().unwrap().expired);
         assert!(!restarted.load_local_at(in_time).await.unwrap().unwrap().expired);
     }

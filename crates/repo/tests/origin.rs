@@ -7,7 +7,8 @@ mod common;
 use async_trait::async_trait;
 use branchmesh_image::{BlockId, Index, Location};
 use branchmesh_repo::{
-    LoadIndexError, Origin, OriginError, SourceError, Throttle, TrustError, load_index, read_catalog,
+    ContentKeys, LoadIndexError, Origin, OriginError, SourceError, Throttle, TrustError, load_index,
+    read_catalog,
 };
 use common::{Fixture, Manner, Server, noise};
 use futures::StreamExt;
@@ -132,7 +133,7 @@ async fn nobody_at_the_address_is_said_within_seconds() {
     let text = error.to_string();
     assert!(text.contains(&format!("127.0.0.1:{port}")) && text.contains("refused"), "{text}");
     assert!(!text.contains("secret") && !origin.url().contains("secret"), "{text} {}", origin.url());
-    let unread = read_catalog(&origin, None).await;
+    let unread = read_catalog(&origin, None, &ContentKeys::default()).await;
     assert!(matches!(unread, Err(TrustError::Source(SourceError::Origin(OriginError::Unreachable { .. })))));
 }
 
@@ -205,7 +206,7 @@ async fn every_byte_of_the_wan_passes_the_throttle() {
     let server = Server::start(&fixture.repo, Manner::Good).await;
     let counter = Arc::new(Counter::default());
     let origin = server.origin().throttled(counter.clone());
-    read_catalog(&origin, None).await.unwrap();
+    read_catalog(&origin, None, &ContentKeys::default()).await.unwrap();
     let (came, _) = fetch(&origin, all(&index)).await;
     assert_eq!(came.len(), index.blocks().len());
     assert_eq!(counter.0.load(Ordering::Relaxed), origin.wan_bytes());

@@ -5,8 +5,8 @@
 mod common;
 
 use branchmesh_repo::{
-    FileError, InitError, KeyError, MetadataError, PlaceError, Progress, PublishError, init, load_index,
-    promote, publish, read_catalog, renew,
+    ContentKeys, FileError, InitError, KeyError, Keys, MetadataError, PlaceError, Progress, PublishError,
+    init, load_index, promote, publish, read_catalog, renew,
 };
 use common::{Fixture, Manner, Server, files_of, noise, whole_release};
 use std::{
@@ -43,7 +43,8 @@ async fn what_is_published_comes_back_from_a_folder_and_from_a_web_server() {
         let server = Server::start(&fixture.repo, Manner::Good).await;
         for origin in [fixture.origin(), server.origin()] {
             let cipher = fixture.cipher(&entry);
-            let catalog = read_catalog(&origin, Some(&fixture.root_json())).await.unwrap();
+            let catalog =
+                read_catalog(&origin, Some(&fixture.root_json()), &ContentKeys::default()).await.unwrap();
             assert_eq!(catalog.releases, std::slice::from_ref(&entry));
             let index = load_index(&entry.root, cipher.clone(), &origin).await.unwrap();
             let before = origin.wan_bytes();
@@ -184,7 +185,8 @@ async fn a_publication_that_stops_half_way_is_as_if_it_had_not_begun() {
     for (path, bytes) in &before {
         assert_eq!(&fs::read(fixture.repo.join(path)).unwrap(), bytes, "{} changed", path.display());
     }
-    let catalog = read_catalog(&fixture.origin(), Some(&fixture.root_json())).await.unwrap();
+    let catalog =
+        read_catalog(&fixture.origin(), Some(&fixture.root_json()), &ContentKeys::default()).await.unwrap();
     assert_eq!(catalog.releases.len(), 1);
 
     // And it can be done again, over what is left.
@@ -230,8 +232,10 @@ async fn a_channel_moves_and_metadata_is_renewed() {
     fixture.publish("xp", "1").await.unwrap();
     fixture.publish("xp", "2").await.unwrap();
     for release in ["1", "2", "2"] {
-        promote(repo, &fixture.keys, "xp", release, "stable").await.unwrap();
-        let catalog = read_catalog(&fixture.origin(), Some(&fixture.root_json())).await.unwrap();
+        promote(&repo.into(), &fixture.keys(), "xp", release, "stable").await.unwrap();
+        let catalog = read_catalog(&fixture.origin(), Some(&fixture.root_json()), &ContentKeys::default())
+            .await
+            .unwrap();
         let pointing: Vec<&str> = catalog
             .releases
             .iter()
@@ -240,12 +244,12 @@ async fn a_channel_moves_and_metadata_is_renewed() {
             .collect();
         assert_eq!(pointing, [release]);
     }
-    let unknown = promote(repo, &fixture.keys, "xp", "9", "stable").await;
+    let unknown = promote(&repo.into(), &fixture.keys(), "xp", "9", "stable").await;
     assert!(matches!(unknown, Err(PublishError::NotPublished(_))));
 
-    let before = read_catalog(&fixture.origin(), None).await.unwrap();
-    renew(repo, &fixture.keys).await.unwrap();
-    let after = read_catalog(&fixture.origin(), None).await.unwrap();
+    let before = read_catalog(&fixture.origin(), None, &ContentKeys::default()).await.unwrap();
+    renew(&repo.into(), &fixture.keys()).await.unwrap();
+    let after = read_catalog(&fixture.origin(), None, &ContentKeys::default()).await.unwrap();
     assert_eq!(after.version, before.version + 1);
     assert_eq!(after.releases, before.releases);
 }
@@ -304,16 +308,19 @@ async fn the_keys_of_a_group_and_of_a_repository_are_not_mixed_up() {
 async fn nothing_is_initialised_twice_and_keys_stay_out_of_the_repository() {
     let fixture = Fixture::new().await;
     let repo = fixture.repo.to_str().unwrap();
-    let again = init(repo, &fixture.dir.path().join("other-keys")).await;
+    let again = init(&repo.into(), &Keys::at(&fixture.dir.path().join("other-keys"))).await;
     assert!(matches!(again, Err(InitError::Exists(_))));
     let other = fixture.dir.path().join("other");
     let other = other.to_str().unwrap();
-    assert!(matches!(init(other, &fixture.keys).await, Err(InitError::Key(KeyError::Exists { .. }))));
+    assert!(matches!(
+        init(&other.into(), &fixture.keys()).await,
+        Err(InitError::Key(KeyError::Exists { .. }))
+    ));
     let inside = fixture.dir.path().join("other/keys");
-    assert!(matches!(init(other, &inside).await, Err(InitError::KeysInside(_))));
-    let web = init("https://example.com/repo", &fixture.keys).await;
+    assert!(matches!(init(&other.into(), &Keys::at(&inside)).await, Err(InitError::KeysInside(_))));
+    let web = init(&"https://example.com/repo".into(), &fixture.keys()).await;
     assert!(matches!(web, Err(InitError::Place(PlaceError::NotAFolder(_)))));
 
     let url = url::Url::from_directory_path(other).unwrap();
-    init(url.as_str(), &fixture.dir.path().join("other-keys")).await.unwrap();
+    init(&url.as_str().into(), &Keys::at(&fixture.dir.path().join("other-keys"))).await.unwrap();
 }

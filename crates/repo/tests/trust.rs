@@ -5,7 +5,9 @@
 mod common;
 
 use async_trait::async_trait;
-use branchmesh_repo::{Catalog, MetadataSource, SourceError, Trust, TrustError, init, renew};
+use branchmesh_repo::{
+    Catalog, ContentKeys, Keys, MetadataSource, SourceError, Trust, TrustError, init, renew,
+};
 use bytes::Bytes;
 use common::Fixture;
 use proptest::prelude::*;
@@ -75,7 +77,7 @@ async fn with_release() -> Fixture {
 }
 
 fn trust(fixture: &Fixture, node: &str) -> Trust {
-    Trust::open(&fixture.root_json(), &fixture.dir.path().join(node)).unwrap()
+    Trust::open(&fixture.root_json(), &fixture.dir.path().join(node), ContentKeys::default()).unwrap()
 }
 
 fn names(catalog: &Catalog) -> Vec<String> {
@@ -146,7 +148,8 @@ async fn a_repository_of_other_keys_is_refused() {
     assert_eq!(node.catalog(), Some(catalog));
 
     // The administrator replaces the root of trust: what was kept is void.
-    let mut converted = Trust::open(&stranger.root_json(), &fixture.dir.path().join("node")).unwrap();
+    let mut converted =
+        Trust::open(&stranger.root_json(), &fixture.dir.path().join("node"), ContentKeys::default()).unwrap();
     assert!(converted.load_local().await.unwrap().is_none());
     converted.refresh(&stranger.origin()).await.unwrap();
 }
@@ -213,10 +216,10 @@ async fn a_damaged_memory_is_forgotten_not_believed() {
         assert!(node.load_local().await.unwrap().is_none());
         node.refresh(&fixture.origin()).await.unwrap();
     }
-    assert!(Trust::open(b"{}", &fixture.dir.path().join("node")).is_err());
+    assert!(Trust::open(b"{}", &fixture.dir.path().join("node"), ContentKeys::default()).is_err());
     let forged =
         String::from_utf8(fixture.root_json()).unwrap().replacen("\"version\": 1", "\"version\": 2", 1);
-    let forged = Trust::open(forged.as_bytes(), &fixture.dir.path().join("node"));
+    let forged = Trust::open(forged.as_bytes(), &fixture.dir.path().join("node"), ContentKeys::default());
     assert!(matches!(forged, Err(TrustError::BadSignature { .. })));
 }
 
@@ -225,7 +228,7 @@ async fn renewed_metadata_is_news() {
     let fixture = with_release().await;
     let mut node = trust(&fixture, "node");
     let before = node.refresh(&fixture.origin()).await.unwrap();
-    renew(fixture.repo.to_str().unwrap(), &fixture.keys).await.unwrap();
+    renew(&fixture.repo.as_path().into(), &fixture.keys()).await.unwrap();
     let after = node.refresh(&fixture.origin()).await.unwrap();
     assert!(after.version > before.version && after.releases == before.releases);
 }
@@ -264,7 +267,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let source = Memory { files, asked: Mutex::default() };
-        let mut node = Trust::open(root, dir.path()).unwrap();
+        let mut node = Trust::open(root, dir.path(), ContentKeys::default()).unwrap();
         if let Ok(believed) = runtime.block_on(node.refresh(&source)) {
             prop_assert_eq!(&believed, catalog);
         }
@@ -279,7 +282,7 @@ proptest! {
             let mut files = files.clone();
             files.insert(name.clone(), Bytes::from(bytes.clone()));
             let source = Memory { files, asked: Mutex::default() };
-            let refused = runtime.block_on(Trust::open(root, dir.path()).unwrap().refresh(&source));
+            let refused = runtime.block_on(Trust::open(root, dir.path(), ContentKeys::default()).unwrap().refresh(&source));
             // Files of an older version are not looked at, nor is a root that the node has.
             let is_read = ["timestamp.json", "2.snapshot.json", "2.targets.json"].contains(&name.as_str());
             prop_assert_eq!(refused.is_err(), is_read, "{}", name);
@@ -291,9 +294,9 @@ proptest! {
 async fn an_empty_repository_is_a_catalog_too() {
     let dir = tempfile::tempdir().unwrap();
     let (repo, keys) = (dir.path().join("repo"), dir.path().join("keys"));
-    init(repo.to_str().unwrap(), &keys).await.unwrap();
+    init(&repo.as_path().into(), &Keys::at(&keys)).await.unwrap();
     let root = fs::read(keys.join("root.json")).unwrap();
-    let mut node = Trust::open(&root, &dir.path().join("node")).unwrap();
+    let mut node = Trust::open(&root, &dir.path().join("node"), ContentKeys::default()).unwrap();
     let catalog = node.refresh(&Memory::of(&repo)).await.unwrap();
     assert_eq!((catalog.version, names(&catalog)), (1, Vec::<String>::new()));
 }

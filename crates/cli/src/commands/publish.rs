@@ -1,7 +1,7 @@
 //! `branchmesh publish` and `promote`.
 
 use crate::{failure::Failure, text};
-use branchmesh_repo::{Progress, PublishOptions, Published};
+use branchmesh_repo::{Keys, Progress, PublishOptions, Published};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     path::PathBuf,
@@ -59,15 +59,12 @@ pub struct Promote {
 
 impl Publish {
     pub async fn run(self) -> Result<(), Failure> {
+        let keys = Keys::at(&self.keys);
         let options = PublishOptions {
-            repo: self.repo,
-            keys: self.keys,
-            image: self.image,
-            release: self.release,
-            paths: self.paths,
             channels: self.channels,
             group: self.group,
             zstd_level: self.zstd_level,
+            ..PublishOptions::new(self.repo, keys, &self.image, &self.release, self.paths)
         };
         let (published, took) = publish(options).await?;
         eprintln!(
@@ -110,7 +107,7 @@ impl Promote {
         let Some((image, release)) = self.release.split_once('@') else {
             return Err(Failure::because(format!("{:?} is not NAME@V", self.release)));
         };
-        branchmesh_repo::promote(&self.repo, &self.keys, image, release, &self.channel)
+        branchmesh_repo::promote(&self.repo.into(), &Keys::at(&self.keys), image, release, &self.channel)
             .await
             .map_err(|error| Failure::failed("the channel was not moved", &error))?;
         eprintln!("{} of {image} is {release} now", self.channel);

@@ -1,7 +1,7 @@
 //! `branchmesh repo`: repositories.
 
 use crate::{failure::Failure, text};
-use branchmesh_repo::Origin;
+use branchmesh_repo::{ContentKeys, Keys, Origin};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ impl Repo {
     pub async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Init { url, keys } => {
-                branchmesh_repo::init(&url, &keys)
+                branchmesh_repo::init(&url.as_str().into(), &Keys::at(&keys))
                     .await
                     .map_err(|error| Failure::failed("no repository was made", &error))?;
                 eprintln!("made an empty repository in {url}");
@@ -52,7 +52,7 @@ impl Repo {
                 Ok(())
             }
             Self::Refresh { url, keys } => {
-                branchmesh_repo::renew(&url, &keys)
+                branchmesh_repo::renew(&url.as_str().into(), &Keys::at(&keys))
                     .await
                     .map_err(|error| Failure::failed("the metadata was not signed", &error))?;
                 eprintln!("the metadata of {url} is signed anew");
@@ -67,8 +67,9 @@ async fn list(url: &str, root: Option<&Path>, json: bool) -> Result<(), Failure>
     let fail = |error: &dyn std::error::Error| Failure::failed("the repository cannot be listed", error);
     let root = root.map(std::fs::read).transpose().map_err(|error| fail(&error))?;
     let origin = Origin::open(url).map_err(|error| fail(&error))?;
-    let catalog =
-        branchmesh_repo::read_catalog(&origin, root.as_deref()).await.map_err(|error| fail(&error))?;
+    let catalog = branchmesh_repo::read_catalog(&origin, root.as_deref(), &ContentKeys::default())
+        .await
+        .map_err(|error| fail(&error))?;
     if json {
         let releases: Vec<_> = catalog
             .releases

@@ -7,7 +7,7 @@ use branchmesh_agent::{
     ca::{self, IssueRequest, Role},
     units::Rate,
 };
-use branchmesh_repo::{PublishOptions, Published};
+use branchmesh_repo::{Keys, PublishOptions, Published};
 use futures::StreamExt;
 use std::{
     net::SocketAddr,
@@ -47,7 +47,7 @@ impl Headquarters {
         let failed = |what, error: &dyn std::error::Error| Failure::failed(what, error);
         ca::init(&folder.join("ca")).map_err(|error| failed("no CA was made", &error))?;
         let (repo, keys) = (folder.join("repo"), folder.join("keys"));
-        branchmesh_repo::init(&repo.to_string_lossy(), &keys)
+        branchmesh_repo::init(&repo.as_path().into(), &Keys::at(&keys))
             .await
             .map_err(|error| failed("no repository was made", &error))?;
         let line = Arc::new(Line {
@@ -73,15 +73,11 @@ impl Headquarters {
 
     /// Publishes a release to the channel `stable`.
     pub async fn publish(&self, image: &str, release: &str, files: &[PathBuf]) -> Result<(), Failure> {
+        let (repo, keys) = (self.folder.join("repo"), Keys::at(&self.folder.join("keys")));
         let options = PublishOptions {
-            repo: self.folder.join("repo").to_string_lossy().into_owned(),
-            keys: self.folder.join("keys"),
-            image: image.into(),
-            release: release.into(),
-            paths: files.to_vec(),
             channels: vec!["stable".into()],
-            group: None,
             zstd_level: ZSTD_LEVEL,
+            ..PublishOptions::new(repo.as_path(), keys, image, release, files.to_vec())
         };
         let (published, took) = publish(options).await?;
         eprintln!(

@@ -9,7 +9,8 @@ use axum::{
 };
 use branchmesh_image::{Cipher, Decoder, Extent, Index};
 use branchmesh_repo::{
-    CatalogEntry, Origin, PublishError, PublishOptions, Published, init, load_index, publish, read_catalog,
+    CatalogEntry, ContentKeys, Keys, Origin, PublishError, PublishOptions, Published, init, load_index,
+    publish, read_catalog,
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -49,7 +50,7 @@ impl Fixture {
         let path = |name: &str| dir.path().join(name);
         let (repo, keys, source) = (path("repo"), path("keys"), path("source"));
         fs::create_dir(&source).unwrap();
-        init(repo.to_str().unwrap(), &keys).await.unwrap();
+        init(&repo.as_path().into(), &Keys::at(&keys)).await.unwrap();
         Self { dir, repo, keys, source }
     }
 
@@ -60,20 +61,17 @@ impl Fixture {
     }
 
     pub fn options(&self, image: &str, release: &str) -> PublishOptions {
-        PublishOptions {
-            repo: self.repo.to_str().unwrap().into(),
-            keys: self.keys.clone(),
-            image: image.into(),
-            release: release.into(),
-            paths: vec![self.source.clone()],
-            channels: Vec::new(),
-            group: None,
-            zstd_level: 1,
-        }
+        let paths = vec![self.source.clone()];
+        let options = PublishOptions::new(self.repo.as_path(), self.keys(), image, release, paths);
+        PublishOptions { zstd_level: 1, ..options }
     }
 
     pub async fn publish(&self, image: &str, release: &str) -> Result<Published, PublishError> {
         publish(self.options(image, release), &()).await
+    }
+
+    pub fn keys(&self) -> Keys {
+        Keys::at(&self.keys)
     }
 
     pub fn root_json(&self) -> Vec<u8> {
@@ -85,7 +83,8 @@ impl Fixture {
     }
 
     pub async fn entry(&self, image: &str, release: &str) -> CatalogEntry {
-        let catalog = read_catalog(&self.origin(), Some(&self.root_json())).await.unwrap();
+        let catalog =
+            read_catalog(&self.origin(), Some(&self.root_json()), &ContentKeys::default()).await.unwrap();
         catalog.find(image, release).unwrap().clone()
     }
 

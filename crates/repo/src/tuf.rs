@@ -7,6 +7,7 @@
 
 use crate::{
     catalog::{Catalog, CatalogEntry, CatalogError},
+    content_keys::ContentKeys,
     layout::{self, METADATA_MAX, TIMESTAMP},
     origin::root_cause,
     source::{MetadataSource, SourceError},
@@ -136,7 +137,7 @@ impl Verified {
     }
 
     /// What it says.
-    pub(crate) fn catalog(&self, now: Timestamp) -> Result<Catalog, TrustError> {
+    pub(crate) fn catalog(&self, now: Timestamp, _keys: &ContentKeys) -> Result<Catalog, TrustError> {
         let mut releases = Vec::new();
         for (name, target) in self.repository.all_targets() {
             match CatalogEntry::from_custom(name.raw(), target.length, &target.custom)? {
