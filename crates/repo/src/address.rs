@@ -30,6 +30,12 @@ impl From<&str> for Address {
     }
 }
 
+impl From<&String> for Address {
+    fn from(url: &String) -> Self {
+        url.as_str().into()
+    }
+}
+
 impl From<String> for Address {
     fn from(url: String) -> Self {
         Self { url, access: Access::default() }
