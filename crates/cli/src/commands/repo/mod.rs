@@ -1,0 +1,26 @@
+//! `branchmesh repo`: repositories. One file per subcommand.
+
+mod init;
+mod list;
+mod refresh;
+
+use crate::failure::Failure;
+use clap::Subcommand;
+
+/// Repositories.
+#[derive(Subcommand)]
+pub enum Repo {
+    Init(init::Init),
+    Refresh(refresh::Refresh),
+    List(list::List),
+}
+
+impl Repo {
+    pub async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Init(init) => init.run().await,
+            Self::Refresh(refresh) => refresh.run().await,
+            Self::List(list) => list.run().await,
+        }
+    }
+}
