@@ -1,0 +1,150 @@
+//! Writes the seeds of the corpus: real encodings, and the bad ones that once were thought of.
+//!
+//! `cargo run -p branchmesh-fuzz --example seeds`. Files that fuzzing found beside them stay.
+
+#![allow(clippy::unwrap_used, missing_docs)] // a tool for developers: it stops at the first thing that is wrong
+
+use branchmesh_fuzz::{
+    input::part,
+    sample::{Sample, group_cipher, group_key, noise},
+};
+use branchmesh_image::{BlockId, Cipher, IndexId};
+use branchmesh_wire::{BlockSet, Hello, Message, Note, Request, ResponseHead, Runs};
+use std::{fs, path::Path};
+
+fn main() {
+    texts("address", ADDRESSES);
+    texts(
+        "subscription",
+        &["*", "xp-finance", "xp-finance@stable", "xp finance@7", "a@b@c", "*@x", "a/b", "nul", ""],
+    );
+    requirements();
+    group_keys();
+    blocks();
+    descriptions();
+    indexes();
+    messages();
+}
+
+const ADDRESSES: &[&str] = &[
+    "https://images.example.com/repo",
+    "http://user:secret@[2001:db8::1]:8080/a/../repo?x=1#y",
+    "file:///srv/images",
+    "file://host/share",
+    "/srv/images",
+    "relative/folder",
+    r"C:\images",
+    "s3://bucket/prefix",
+    "ftp://example.com/",
+    "https://",
+    "://",
+    "",
+    "a%zz\u{0}b",
+];
+
+fn requirements() {
+    for (number, (text, value)) in [
+        ("engine >= 6.1", "6.10"),
+        ("engine>=6.1-beta+3", "6.1"),
+        ("engine != kvm", "xen"),
+        ("engine = \u{fc}", ""),
+        ("engine < 99999999999999999999999", "99999999999999999999998"),
+        (">= 6", "1"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        seed("requirement", &format!("{number}"), &[&part(text.as_bytes())[..], value.as_bytes()].concat());
+    }
+}
+
+fn group_keys() {
+    let line = group_key().to_line();
+    texts("group_key", &[line.as_str(), &line[..40], "branchmesh-group-key-v2:00", "\u{feff}branchmesh", ""]);
+}
+
+fn blocks() {
+    let payload =
+        |level: i32, plain: &[u8]| [&[1][..], &zstd::bulk::compress(plain, level).unwrap()].concat();
+    let raw = [&[0][..], &noise(1, 300)].concat();
+    // Claims 1 GiB of zeros in some hundred bytes would be too large to make here: 4 MiB tell the same.
+    let bomb = payload(19, &vec![0; 4 << 20]);
+    let two_frames = [payload(3, b"first"), zstd::bulk::compress(b"second", 3).unwrap()].concat();
+    for (name, body) in [
+        ("raw", raw),
+        ("text", payload(3, &b"the same words again ".repeat(200))),
+        ("empty-frame", payload(3, b"")),
+        ("bomb", bomb),
+        ("two-frames", two_frames),
+        ("cut-off", payload(3, &noise(2, 200))[..150].to_vec()),
+        ("unknown-method", vec![9, 1, 2, 3]),
+        ("raw-empty", vec![0]),
+        ("nothing", Vec::new()),
+    ] {
+        for switches in [0, 1, 4, 8] {
+            seed("block", &format!("{name}-{switches}"), &[&[switches][..], &body].concat());
+        }
+    }
+    let (_, sealed) = &Sample::new(group_cipher(), 1).blocks[0];
+    seed("block", "sealed", &[&[3][..], sealed.bytes()].concat());
+}
+
+fn descriptions() {
+    let json = br#"{"version":1,"image":"xp-finance","release":"7"}"#;
+    for (name, text) in [("json", &json[..]), ("nothing", b""), ("short", b"01234567890")] {
+        seed("description", name, &[&part(b"finance/00ff00ff")[..], text].concat());
+    }
+    let sealed = group_key().seal_description(b"finance/00ff00fe", json);
+    seed("description", "of-another-place", &[&part(b"finance/00ff00ff")[..], &sealed].concat());
+}
+
+fn indexes() {
+    let sample = Sample::new(Cipher::None, 1);
+    seed("index_root", "root", &sample.root_plain);
+    // Claims 2^32 files.
+    let mut greedy = sample.root_plain[..14].to_vec();
+    greedy.extend([252, 255, 255, 255, 255]);
+    seed("index_root", "greedy", &greedy);
+    seed("index_root", "later-version", &[&[2][..], &sample.root_plain[1..]].concat());
+    for (number, plain) in sample.piece_plains.iter().enumerate() {
+        seed("index_piece", &format!("{number}"), plain);
+    }
+    seed("index_piece", "cut-off", &sample.piece_plains[0][..100]);
+    let pieces = sample.piece_plains.iter().map(|plain| part(plain));
+    let whole: Vec<u8> = [part(&sample.root_plain)].into_iter().chain(pieces.clone()).flatten().collect();
+    seed("index", "whole", &whole);
+    let backwards: Vec<u8> = [part(&sample.root_plain)].into_iter().chain(pieces.rev()).flatten().collect();
+    seed("index", "pieces-in-another-order", &backwards);
+}
+
+fn messages() {
+    let release = IndexId::of(b"release");
+    let runs = Runs::pack([1, 2, 3, 9, 4_000_000].into_iter()).remove(0);
+    let mut half = BlockSet::empty(1000);
+    for block in (0..1000).step_by(2) {
+        half.insert(block);
+    }
+    let say = |name: &str, kind: u8, bytes: Vec<u8>| seed("message", name, &[&[kind][..], &bytes].concat());
+    say("hello", 0, Hello::new("0.1.0").to_bytes());
+    say("have-all", 1, Note::Have { release, blocks: BlockSet::full(4 << 20) }.to_bytes());
+    say("have-half", 1, Note::Have { release, blocks: half }.to_bytes());
+    say("gained", 1, Note::Gained { release, blocks: runs.clone() }.to_bytes());
+    say("dropped", 1, Note::Dropped { release }.to_bytes());
+    say("blocks", 2, Request::Blocks { release, blocks: runs }.to_bytes());
+    say("part", 2, Request::IndexPart { release, id: BlockId::of(b"part") }.to_bytes());
+    say("metadata", 2, Request::Metadata { name: "timestamp.json".into() }.to_bytes());
+    say("response", 3, ResponseHead::Bytes(u32::MAX).to_bytes());
+    say("status-cut-off", 4, noise(4, 200));
+}
+
+fn texts(target: &str, texts: &[&str]) {
+    for (number, text) in texts.iter().enumerate() {
+        seed(target, &number.to_string(), text.as_bytes());
+    }
+}
+
+fn seed(target: &str, name: &str, bytes: &[u8]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(name), bytes).unwrap();
+}

@@ -1,0 +1,4 @@
+//! libFuzzer's way into `branchmesh_fuzz::index_root`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| branchmesh_fuzz::index_root::run(bytes));
