@@ -11,6 +11,8 @@
 mod address;
 mod catalog;
 mod content_keys;
+mod contents;
+mod diff;
 mod disk;
 mod index_io;
 mod init;
@@ -31,6 +33,8 @@ mod tuf;
 pub use address::{Access, Address};
 pub use catalog::{Catalog, CatalogEntry};
 pub use content_keys::ContentKeys;
+pub use contents::{Contents, ContentsError};
+pub use diff::{Change, Difference, FileDifference};
 pub use index_io::{INDEX_BLOCKS_MAX, LoadIndexError, load_index};
 pub use init::{InitError, init};
 pub use keys::{KeyError, Keys};

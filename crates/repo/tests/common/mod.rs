@@ -74,6 +74,10 @@ impl Fixture {
         Keys::at(&self.keys)
     }
 
+    pub fn content_keys(&self) -> ContentKeys {
+        ContentKeys::in_folder(&self.keys).unwrap()
+    }
+
     pub fn root_json(&self) -> Vec<u8> {
         fs::read(self.keys.join("root.json")).unwrap()
     }
