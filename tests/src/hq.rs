@@ -126,6 +126,30 @@ impl Headquarters {
         run(&mut command, COMMAND_LIMIT).expect_ok();
     }
 
+    /// What a query of a repository (`diff`, `repo list`, ...) answers, with all keys at hand.
+    ///
+    /// # Panics
+    /// If the command fails, or prints anything but JSON.
+    #[must_use]
+    pub fn query(&self, command: &str, arguments: &[&str], repository: &str) -> serde_json::Value {
+        let answer = run(&mut self.query_command(command, arguments, repository), COMMAND_LIMIT).expect_ok();
+        serde_json::from_str(&answer.stdout).unwrap_or_else(|error| panic!("{error}\n{}", answer.describe()))
+    }
+
+    /// The command for that.
+    #[must_use]
+    pub fn query_command(&self, command: &str, arguments: &[&str], repository: &str) -> Command {
+        let mut query = Command::new(branchmesh());
+        query.args(command.split(' '));
+        if command.starts_with("repo ") {
+            query.arg(repository).args(arguments);
+        } else {
+            query.args(arguments).args(["--repo", repository]);
+        }
+        query.arg("--keys").arg(self.keys()).arg("--json");
+        query
+    }
+
     /// What the repository holds, in bytes.
     #[must_use]
     pub fn size(&self) -> RepositorySize {

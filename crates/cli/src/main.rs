@@ -8,6 +8,7 @@ mod demo;
 mod failure;
 mod local_agent;
 mod logging;
+mod reading;
 mod text;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,8 @@ enum Command {
     Publish(commands::publish::Publish),
     /// Points a channel to a release
     Promote(commands::publish::Promote),
+    /// Shows what an update costs, before it is rolled out
+    Diff(commands::diff::Diff),
     /// Makes the organisation's certificate authority and device certificates
     #[command(subcommand)]
     Ca(commands::ca::Ca),
@@ -55,6 +58,7 @@ impl Command {
             Self::Repo(_)
             | Self::Publish(_)
             | Self::Promote(_)
+            | Self::Diff(_)
             | Self::Ca(_)
             | Self::Status(_)
             | Self::Get(_) => "warn",
@@ -81,6 +85,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Repo(repo) => repo.run().await,
         Command::Publish(publish) => publish.run().await,
         Command::Promote(promote) => promote.run().await,
+        Command::Diff(diff) => diff.run().await,
         Command::Ca(ca) => ca.run(),
         Command::Agent(agent) => agent.run().await,
         Command::Status(status) => status.run().await,

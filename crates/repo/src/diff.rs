@@ -62,15 +62,13 @@ impl Difference {
     pub fn between(old: Option<&Contents>, new: &Contents) -> Self {
         let held: HashSet<Location> =
             old.iter().flat_map(|old| old.blocks()).map(BlockEntry::location).collect();
-        let lacking: Vec<bool> =
-            new.blocks().iter().map(|block| !held.contains(&block.location())).collect();
+        let lacking: Vec<bool> = new.blocks().iter().map(|block| !held.contains(&block.location())).collect();
         let encoded = |block: &BlockEntry| u64::from(block.blob.encoded_len);
         let fetched = || new.blocks().iter().zip(&lacking).filter(|(_, lacking)| **lacking);
 
         let held_parts: HashSet<_> = old.iter().flat_map(|old| old.parts()).map(|part| part.id).collect();
         // An index may list a piece twice; it is stored and fetched once.
-        let parts: BTreeMap<_, _> =
-            new.parts().map(|part| (part.id, u64::from(part.encoded_len))).collect();
+        let parts: BTreeMap<_, _> = new.parts().map(|part| (part.id, u64::from(part.encoded_len))).collect();
         let new_parts = parts.iter().filter(|(part, _)| !held_parts.contains(part));
         Self {
             blocks: new.blocks().len() as u64,
@@ -138,9 +136,7 @@ fn take_lacking(contents: &Contents, file: &FileEntry, lacking: &mut [bool]) -> 
 /// Whether two files have the same mode, and the same content as far as their blocks tell: files that were cut
 /// with different block sizes count as changed.
 fn is_same((old, former): (&Contents, &FileEntry), (new, file): (&Contents, &FileEntry)) -> bool {
-    former.size == file.size
-        && former.mode == file.mode
-        && stretches(old, former).eq(stretches(new, file))
+    former.size == file.size && former.mode == file.mode && stretches(old, former).eq(stretches(new, file))
 }
 
 /// A file's content as its index tells it.

@@ -4,8 +4,10 @@
 
 mod common;
 
-use branchmesh_repo::{Change, Contents, ContentKeys, Difference, FileDifference, Origin, PartSource, publish};
 use branchmesh_image::BlockEntry;
+use branchmesh_repo::{
+    Change, ContentKeys, Contents, Difference, FileDifference, Origin, PartSource, publish,
+};
 use common::{Fixture, Manner, Server, noise};
 use futures::StreamExt;
 use std::collections::HashSet;
