@@ -94,7 +94,7 @@ async fn what_came_before_a_line_broke_is_not_lost() {
     assert!(matches!(&errors[..], [OriginError::Stalled { .. }]), "{errors:?}");
 
     let pack = fs::read(fixture.repo.join(fixture.packs().remove(0))).unwrap();
-    let origin = Origin::open(&hangs_up_after(pack, sent + 10)).unwrap();
+    let origin = Origin::open(hangs_up_after(pack, sent + 10)).unwrap();
     let (came, errors) = fetch(&origin, all(&index)).await;
     assert_eq!(came, [0, 1, 2, 3, 4]);
     assert!(matches!(&errors[..], [OriginError::Unreachable { .. }]), "{errors:?}");
