@@ -4,7 +4,6 @@
 
 use branchmesh_tests::{
     claims::{Claims, Figure},
-    images,
     loopback::{IMAGE, Loopback},
     nginx::{Access, Manner},
     skip::{Need, have_all},
