@@ -1,5 +1,7 @@
 //! Spoiling good bytes: at random, but the same way for the same seed.
 
+mod json;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -13,10 +15,12 @@ pub struct Mutator {
 }
 
 impl Mutator {
-    /// The mutations of one seed.
+    /// The mutation `number` of a seed.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed) }
+    pub fn new(seed: u64, number: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(number);
+        Self { rng }
     }
 
     /// A number below `end`, which is above 0.
