@@ -92,16 +92,46 @@ impl VerifiedBlock {
     }
 }
 
+/// Plaintext and its hash. There is no other way to make one than to hash.
+#[derive(Clone, Debug)]
+pub struct PlainBlock {
+    hash: PlainHash,
+    bytes: Vec<u8>,
+}
+
+impl PlainBlock {
+    /// Hashes `bytes`.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { hash: PlainHash::of(&bytes), bytes }
+    }
+
+    /// Its hash.
+    #[must_use]
+    pub fn hash(&self) -> &PlainHash {
+        &self.hash
+    }
+
+    /// The plaintext.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Encodes plaintext; keeps its compression context between blocks.
 pub struct Encoder {
     zstd: zstd::bulk::Compressor<'static>,
+    /// What the compressor writes to, kept because its worst case is larger than what is kept of it.
+    compressed: Vec<u8>,
     cipher: Cipher,
 }
 
 impl Encoder {
     /// An encoder for one image at one zstd level.
     pub fn new(level: i32, cipher: Cipher) -> Result<Self, BlockError> {
-        Ok(Self { zstd: zstd::bulk::Compressor::new(level).map_err(BlockError::Zstd)?, cipher })
+        let zstd = zstd::bulk::Compressor::new(level).map_err(BlockError::Zstd)?;
+        Ok(Self { zstd, compressed: Vec::new(), cipher })
     }
 
     /// Compresses (where that saves anything) and seals `plain`.
@@ -109,10 +139,30 @@ impl Encoder {
     /// # Panics
     /// If `plain` has 4 GiB or more; blocks end at [`BLOCK_PLAIN_MAX`], index roots far below that.
     pub fn encode(&mut self, plain: &[u8]) -> Result<(BlobRef, VerifiedBlock), BlockError> {
-        let hash = PlainHash::of(plain);
-        let compressed = self.zstd.compress(plain).map_err(BlockError::Zstd)?;
-        let (method, body) =
-            if compressed.len() < plain.len() { (METHOD_ZSTD, &compressed[..]) } else { (METHOD_RAW, plain) };
+        self.encode_hashed(PlainHash::of(plain), plain)
+    }
+
+    /// The same for a block whose hash is known: hashing is a good part of the work.
+    ///
+    /// # Panics
+    /// As [`encode`](Self::encode).
+    pub fn encode_block(&mut self, plain: &PlainBlock) -> Result<(BlobRef, VerifiedBlock), BlockError> {
+        self.encode_hashed(plain.hash, &plain.bytes)
+    }
+
+    fn encode_hashed(
+        &mut self,
+        hash: PlainHash,
+        plain: &[u8],
+    ) -> Result<(BlobRef, VerifiedBlock), BlockError> {
+        self.compressed.clear();
+        self.compressed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        self.zstd.compress_to_buffer(plain, &mut self.compressed).map_err(BlockError::Zstd)?;
+        let (method, body) = if self.compressed.len() < plain.len() {
+            (METHOD_ZSTD, &self.compressed[..])
+        } else {
+            (METHOD_RAW, plain)
+        };
         let mut payload = Vec::with_capacity(body.len() + 1);
         payload.push(method);
         payload.extend_from_slice(body);
@@ -144,16 +194,17 @@ impl Decoder {
         let Some((&method, body)) = payload.split_first() else {
             return Err(mismatch("it is empty".into()));
         };
+        let expected = blob.plain_len as usize;
         let plain = match method {
-            METHOD_RAW => body.to_vec(),
-            METHOD_ZSTD => self
-                .zstd
-                .decompress(body, blob.plain_len as usize)
-                .map_err(|error| mismatch(format!("zstd: {error}")))?,
+            METHOD_RAW if body.len() == expected => body.to_vec(),
+            METHOD_RAW => return Err(mismatch(format!("{} bytes instead of {expected}", body.len()))),
+            METHOD_ZSTD => {
+                self.zstd.decompress(body, expected).map_err(|error| mismatch(format!("zstd: {error}")))?
+            }
             other => return Err(BlockError::UnknownMethod(other)),
         };
-        if plain.len() != blob.plain_len as usize {
-            return Err(mismatch(format!("{} bytes instead of {}", plain.len(), blob.plain_len)));
+        if plain.len() != expected {
+            return Err(mismatch(format!("{} bytes instead of {expected}", plain.len())));
         }
         if PlainHash::of(&plain) != blob.plain {
             return Err(mismatch("its plaintext has another hash".into()));

@@ -5,23 +5,32 @@
 //! of the file, because file systems and disk images allocate in pages; each stretch of data between two holes
 //! is cut on its own, so that a hole that grows does not shift the cuts behind it.
 
+use crate::block_size::BlockSize;
 use fastcdc::v2020::{FastCDC, Normalization};
 use std::io::{self, Read};
 
-/// Smallest block that a cut inside data makes, in bytes. Data between holes, and the end of a file, may be less.
-pub const BLOCK_PLAIN_MIN: usize = 16 << 10;
-/// Average block, in bytes.
-pub const BLOCK_PLAIN_AVERAGE: usize = 64 << 10;
-/// Largest block, in bytes.
+/// Largest block of any [`BlockSize`], in bytes: what readers allow.
 pub const BLOCK_PLAIN_MAX: usize = 256 << 10;
 
-/// Granularity in which zeros are looked for: the page of file systems and virtual disks.
-const PAGE: usize = 4096;
+/// Granularity in which zeros are looked for, in bytes: the page of file systems and virtual disks.
+pub const PAGE: usize = 4096;
 /// Fewest zero bytes inside a file that end a block. Shorter runs compress to nothing inside their block, while
 /// each hole costs a cut.
 const HOLE_MIN: usize = 16 << 10;
 /// Read-ahead, in bytes: enough that one refill serves many cuts.
 const BUFFER: usize = 2 << 20;
+
+/// What is cut: bytes, and what is known of them without reading.
+pub trait Source: Read {
+    /// Passes over zeros that follow and need not be read. A multiple of [`PAGE`], unless they reach the end.
+    ///
+    /// It is asked in the middle of zeros only, so that it cannot change where a file is cut.
+    fn skip_zeros(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+}
+
+impl Source for &[u8] {}
 
 /// The next stretch of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,8 +42,9 @@ pub enum Cut {
 }
 
 /// Cuts everything that a reader gives, with bounded memory.
-pub struct Chunker<R> {
-    source: R,
+pub struct Chunker<S> {
+    source: S,
+    size: BlockSize,
     buffer: Vec<u8>,
     /// Unconsumed bytes are `buffer[start..]`.
     start: usize,
@@ -43,10 +53,10 @@ pub struct Chunker<R> {
     at_end: bool,
 }
 
-impl<R: Read> Chunker<R> {
+impl<S: Source> Chunker<S> {
     /// Cuts `source` from its current position on, which counts as offset 0.
-    pub fn new(source: R) -> Self {
-        Self { source, buffer: Vec::with_capacity(BUFFER), start: 0, offset: 0, at_end: false }
+    pub fn new(source: S, size: BlockSize) -> Self {
+        Self { source, size, buffer: Vec::with_capacity(BUFFER), start: 0, offset: 0, at_end: false }
     }
 
     fn next_cut(&mut self) -> io::Result<Option<Cut>> {
@@ -58,15 +68,17 @@ impl<R: Read> Chunker<R> {
         if data == 0 { self.hole().map(Some) } else { Ok(Some(self.block(data))) }
     }
 
-    /// Makes sure that a whole block, and the zeros that may follow it, are in the buffer.
+    /// Makes sure that a whole block, and the zeros that may follow it, are in the buffer. What is in the buffer
+    /// ends with a whole page, or with the file.
     fn fill(&mut self) -> io::Result<()> {
-        let needed = BLOCK_PLAIN_MAX + HOLE_MIN + PAGE;
+        let needed = self.size.max() + HOLE_MIN + PAGE;
         if self.at_end || self.buffer.len() - self.start >= needed {
             return Ok(());
         }
         self.buffer.drain(..self.start);
         self.start = 0;
-        let space = (BUFFER - self.buffer.len()) as u64;
+        let beyond_page = (self.offset + BUFFER as u64) % PAGE as u64;
+        let space = (BUFFER - self.buffer.len()) as u64 - beyond_page;
         let read = (&mut self.source).take(space).read_to_end(&mut self.buffer)?;
         self.at_end = (read as u64) < space;
         Ok(())
@@ -77,7 +89,7 @@ impl<R: Read> Chunker<R> {
         let bytes = &self.buffer[self.start..];
         let to_page = (PAGE - (self.offset % PAGE as u64) as usize) % PAGE;
         let mut page = to_page;
-        while page < bytes.len().min(BLOCK_PLAIN_MAX) {
+        while page < bytes.len().min(self.size.max()) {
             let zeros = zero_pages(&bytes[page..], HOLE_MIN);
             let reaches_end = self.at_end && page + zeros == bytes.len();
             if zeros >= HOLE_MIN || (zeros > 0 && reaches_end) {
@@ -85,18 +97,13 @@ impl<R: Read> Chunker<R> {
             }
             page += zeros + PAGE;
         }
-        bytes.len().min(BLOCK_PLAIN_MAX)
+        bytes.len().min(self.size.max())
     }
 
     fn block(&mut self, data: usize) -> Cut {
         let bytes = &self.buffer[self.start..self.start + data];
-        let cutter = FastCDC::with_level(
-            bytes,
-            BLOCK_PLAIN_MIN,
-            BLOCK_PLAIN_AVERAGE,
-            BLOCK_PLAIN_MAX,
-            Normalization::Level1,
-        );
+        let (min, average, max) = (self.size.min(), self.size.average(), self.size.max());
+        let cutter = FastCDC::with_level(bytes, min, average, max, Normalization::Level1);
         let (_, end) = cutter.cut(0, bytes.len());
         let block = bytes[..end].to_vec();
         self.consume(end);
@@ -106,16 +113,15 @@ impl<R: Read> Chunker<R> {
     fn hole(&mut self) -> io::Result<Cut> {
         let mut length = 0;
         loop {
-            let mut zeros = zero_pages(&self.buffer[self.start..], usize::MAX);
-            if !self.at_end {
-                // The last page of the buffer may be cut off: the rest of it decides.
-                zeros -= zeros % PAGE;
-            }
+            let zeros = zero_pages(&self.buffer[self.start..], usize::MAX);
             self.consume(zeros);
             length += zeros as u64;
-            if self.at_end || self.buffer.len() - self.start >= PAGE {
+            if self.at_end || self.start < self.buffer.len() {
                 return Ok(Cut::Hole(length));
             }
+            let skipped = self.source.skip_zeros()?;
+            self.offset += skipped;
+            length += skipped;
             self.fill()?;
         }
     }
@@ -126,7 +132,7 @@ impl<R: Read> Chunker<R> {
     }
 }
 
-impl<R: Read> Iterator for Chunker<R> {
+impl<S: Source> Iterator for Chunker<S> {
     type Item = io::Result<Cut>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -163,7 +169,11 @@ mod tests {
     }
 
     fn cuts(file: &[u8]) -> Vec<Cut> {
-        Chunker::new(file).collect::<io::Result<_>>().unwrap()
+        cuts_of(file, BlockSize::default())
+    }
+
+    fn cuts_of(source: impl Source, size: BlockSize) -> Vec<Cut> {
+        Chunker::new(source, size).collect::<io::Result<_>>().unwrap()
     }
 
     fn rebuilt(cuts: &[Cut]) -> Vec<u8> {
@@ -229,24 +239,86 @@ mod tests {
                 Err(io::Error::other("bad sector"))
             }
         }
-        assert!(Chunker::new(Failing).next().unwrap().is_err());
+        impl Source for Failing {}
+        assert!(Chunker::new(Failing, BlockSize::default()).next().unwrap().is_err());
+    }
+
+    #[test]
+    fn blocks_have_the_size_that_was_asked_for() {
+        let file = noise(4, 16 << 20);
+        for size in BlockSize::ALL {
+            let lengths: Vec<usize> = cuts_of(&file[..], size)
+                .iter()
+                .map(|cut| match cut {
+                    Cut::Data(data) => data.len(),
+                    Cut::Hole(_) => panic!("noise has no holes"),
+                })
+                .collect();
+            let (last, others) = lengths.split_last().unwrap();
+            assert!(others.iter().all(|length| (size.min()..=size.max()).contains(length)), "{size}");
+            assert!((1..=size.max()).contains(last));
+            let average = file.len() / lengths.len();
+            assert!((size.average() / 2..size.average() * 2).contains(&average), "{size}: {average} bytes");
+        }
+    }
+
+    /// A file whose zeros beyond a multiple of the page are known to the file system.
+    struct Sparse<'a> {
+        file: &'a [u8],
+        at: usize,
+        skipped: usize,
+    }
+
+    impl Read for Sparse<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let read = (&self.file[self.at..]).read(buffer)?;
+            self.at += read;
+            Ok(read)
+        }
+    }
+
+    impl Source for &mut Sparse<'_> {
+        fn skip_zeros(&mut self) -> io::Result<u64> {
+            let zeros = self.file[self.at..].iter().take_while(|byte| **byte == 0).count();
+            let to_end = self.at + zeros == self.file.len();
+            let skipped = if to_end { zeros } else { zeros - zeros % PAGE };
+            self.at += skipped;
+            self.skipped += skipped;
+            Ok(skipped as u64)
+        }
+    }
+
+    #[test]
+    fn zeros_that_are_not_read_change_no_cut() {
+        for (before, tail) in [(0, 0), (70_001, 50_000), (BUFFER - 1, 1), (3 * BUFFER + 77, PAGE), (1, 0)] {
+            let hole = 9 * BUFFER + 1234;
+            let file = [noise(1, before), vec![0; hole], noise(2, tail)].concat();
+            for size in BlockSize::ALL {
+                let mut sparse = Sparse { file: &file, at: 0, skipped: 0 };
+                assert_eq!(cuts_of(&mut sparse, size), cuts_of(&file[..], size), "{before} {tail} {size}");
+                assert!(sparse.skipped > hole - 2 * BUFFER, "{} of {hole} skipped", sparse.skipped);
+            }
+        }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn every_file_is_rebuilt_from_its_cuts(parts in prop::collection::vec((any::<bool>(), 1usize..3_000_000, any::<u64>()), 0..6)) {
+        fn every_file_is_rebuilt_from_its_cuts(
+            parts in prop::collection::vec((any::<bool>(), 1usize..3_000_000, any::<u64>()), 0..6),
+            size in prop::sample::select(&BlockSize::ALL[..]),
+        ) {
             let mut file = Vec::new();
             for (zero, length, seed) in parts {
                 file.extend(if zero { vec![0; length] } else { noise(seed, length) });
             }
-            let cuts = cuts(&file);
+            let cuts = cuts_of(&file[..], size);
             for pair in cuts.windows(2) {
                 prop_assert!(!matches!(pair, [Cut::Hole(_), Cut::Hole(_)]), "a hole was cut in two");
             }
             for cut in &cuts {
                 match cut {
-                    Cut::Data(data) => prop_assert!((1..=BLOCK_PLAIN_MAX).contains(&data.len())),
+                    Cut::Data(data) => prop_assert!((1..=size.max()).contains(&data.len())),
                     Cut::Hole(length) => prop_assert!(*length > 0),
                 }
             }

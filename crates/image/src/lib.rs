@@ -7,6 +7,7 @@
 //! with the keys of [`crypt`], [`index`] says where it lies; a node does the same backwards.
 
 pub mod block;
+pub mod block_size;
 pub mod chunk;
 pub mod codec;
 pub mod crypt;
@@ -15,8 +16,9 @@ pub mod index;
 pub mod path;
 pub mod segment;
 
-pub use block::{BlobRef, BlockError, Decoder, Encoder, VerifiedBlock};
-pub use chunk::{Chunker, Cut};
+pub use block::{BlobRef, BlockError, Decoder, Encoder, PlainBlock, VerifiedBlock};
+pub use block_size::{BlockSize, BlockSizeError};
+pub use chunk::{Chunker, Cut, Source};
 pub use crypt::{Cipher, GroupKey};
 pub use hash::{BlockId, IndexId, PackId, PlainHash};
 pub use index::{BlockEntry, Extent, FileEntry, Index, IndexError, IndexPiece, IndexRoot, Location};

@@ -14,6 +14,7 @@ mod content_keys;
 mod contents;
 mod diff;
 mod disk;
+mod file_content;
 mod index_io;
 mod init;
 mod keys;

@@ -1,10 +1,11 @@
 //! The files that make up a release: found, named, and read without missing that they change meanwhile.
 
+use crate::file_content::Content;
 use branchmesh_image::path::{self, NameError};
 use std::{
     collections::HashMap,
     fs::{self, File, Metadata},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -141,8 +142,8 @@ impl OpenFile {
     }
 
     /// Its content, and one byte more if it has grown: a file that grows for ever must not be read for ever.
-    pub(crate) fn content(&self) -> impl Read + '_ {
-        (&self.file).take(self.size().saturating_add(1))
+    pub(crate) fn content(&self) -> Content<'_> {
+        Content::new(&self.file, self.size().saturating_add(1))
     }
 
     /// Fails if the `read` bytes cannot be the file as it was when it was opened.
@@ -227,6 +228,7 @@ fn mode(_: &Metadata) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     fn names(paths: &[PathBuf]) -> Vec<String> {
         find(paths).unwrap().into_iter().map(|file| file.path).collect()

@@ -6,7 +6,8 @@
 
 use crate::source_files::{FileError, OpenFile, SourceFile};
 use branchmesh_image::{
-    BlobRef, BlockEntry, BlockError, Chunker, Cut, Encoder, Extent, FileEntry, PlainHash, VerifiedBlock,
+    BlobRef, BlockEntry, BlockError, BlockSize, Chunker, Cut, Encoder, Extent, FileEntry, PlainHash,
+    VerifiedBlock,
 };
 use std::{
     collections::HashMap,
@@ -103,7 +104,7 @@ impl Reader {
         let open = OpenFile::open(file)?;
         let mut extents = Vec::new();
         let mut read = 0;
-        for cut in Chunker::new(open.content()) {
+        for cut in Chunker::new(open.content(), BlockSize::default()) {
             match cut.map_err(unreadable)? {
                 Cut::Hole(length) => {
                     read += length;

@@ -4,8 +4,8 @@
 #![allow(dead_code)]
 
 use branchmesh_image::{
-    BlockEntry, BlockId, Chunker, Cipher, Cut, Encoder, Extent, FileEntry, Index, IndexPiece, IndexRoot,
-    Location, PackId, VerifiedBlock, index::INDEX_VERSION,
+    BlockEntry, BlockId, BlockSize, Chunker, Cipher, Cut, Encoder, Extent, FileEntry, Index, IndexPiece,
+    IndexRoot, Location, PackId, VerifiedBlock, index::INDEX_VERSION,
 };
 use branchmesh_store::{AssembleError, ReleaseRecord, Store};
 use std::{
@@ -36,7 +36,7 @@ impl Sample {
         let mut file_entries = Vec::new();
         for (path, content) in files {
             let mut extents = Vec::new();
-            for cut in Chunker::new(&content[..]) {
+            for cut in Chunker::new(&content[..], BlockSize::default()) {
                 let plain = match cut.unwrap() {
                     Cut::Hole(length) => {
                         extents.push(Extent::Hole(length));
