@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// There is one already.
-    #[error("{0} holds a repository already; choose another folder")]
-    Exists(PathBuf),
+    #[error("{0} holds a repository already; choose another place")]
+    Exists(String),
     /// Private keys would be served to everyone.
     #[error("the keys must not lie in the repository, which is served to everyone: {0} is inside of it")]
     KeysInside(PathBuf),
@@ -31,23 +31,23 @@ pub enum InitError {
 /// Makes an empty repository and its keys.
 /// Neither a repository nor a key is ever overwritten.
 pub async fn init(repo: &Address, keys: &Keys) -> Result<(), InitError> {
-    let folder = Place::folder(repo)?;
-    if folder.join("metadata").exists() {
-        return Err(InitError::Exists(folder));
-    }
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    if absolute(keys.folder()).starts_with(absolute(&folder)) {
+    if let Some(folder) = Place::folder(repo)?
+        && absolute(keys.folder()).starts_with(absolute(&folder))
+    {
         return Err(InitError::KeysInside(keys.folder().into()));
     }
-    keys.check_absent()?;
-
     let place = Place::create(repo)?;
+    if place.holds_repository().await? {
+        return Err(InitError::Exists(place.url().into()));
+    }
+    keys.check_absent()?;
     let _lock = place.lock()?;
     keys.create()?;
     let (root, metadata) = Metadata::create(keys).await?;
     keys.write_root_json(&root)?;
     write_root(&place, &root).await?;
     metadata.write(&place).await?;
-    tracing::info!(repository = %place.path().display(), "made an empty repository");
+    tracing::info!(repository = place.url(), "made an empty repository");
     Ok(())
 }

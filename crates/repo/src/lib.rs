@@ -8,8 +8,10 @@
 //! Nothing in here knows nodes or sites: a node's mesh gives metadata and index parts through the same traits
 //! as an origin does.
 
+mod access;
 mod address;
 mod catalog;
+mod cloud;
 mod content_keys;
 mod contents;
 mod diff;
@@ -31,7 +33,8 @@ mod subscription;
 mod trust;
 mod tuf;
 
-pub use address::{Access, Address};
+pub use access::{Access, AccessError, Proxy};
+pub use address::Address;
 pub use catalog::{Catalog, CatalogEntry};
 pub use content_keys::ContentKeys;
 pub use contents::{Contents, ContentsError};

@@ -11,9 +11,11 @@ mod runs;
 
 pub use error::OriginError;
 pub(crate) use error::root_cause;
+pub(crate) use http::{CONNECT_MAX, STALL_MAX};
 
 use crate::{
-    address::Address,
+    address::{Address, Target, shown},
+    cloud::{Cloud, Purpose},
     layout,
     source::{MetadataSource, PartSource, SourceError},
 };
@@ -25,7 +27,7 @@ use futures::{Stream, StreamExt, stream};
 use runs::{Run, Wanted, runs};
 use std::{
     collections::VecDeque,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -58,22 +60,18 @@ pub struct Origin {
 impl Origin {
     /// The repository at `address`. Nothing is read yet.
     pub fn open(address: impl Into<Address>) -> Result<Self, OriginError> {
-        let Address { url, access: _ } = address.into();
-        let url = url.as_str();
-        if let Some(folder) = local_folder(url)? {
-            return Self::of_folder(&folder);
-        }
-        let bad = |reason: String| OriginError::BadUrl { url: url.into(), reason };
-        let mut base = Url::parse(url).map_err(|error| bad(error.to_string()))?;
-        if !["http", "https"].contains(&base.scheme()) || base.host().is_none() {
-            return Err(bad("only http, https and file are supported".into()));
-        }
-        if !base.path().ends_with('/') {
-            base.set_path(&format!("{}/", base.path()));
-        }
-        let shown = shown(&base);
-        let carrier = Carrier::Http(http::Http::open(base)?);
-        Ok(Self { url: shown, carrier, throttle: None, wan_bytes: Arc::default(), is_local: false })
+        let address = address.into();
+        let access = &address.access;
+        let bad_access = |source| OriginError::Access { url: address.shown(), source };
+        access.check().map_err(bad_access)?;
+        let (url, carrier) = match address.target()? {
+            Target::Folder(folder) => return Self::of_folder(&folder),
+            Target::Web(base) => (shown(&base), Carrier::Http(http::Http::open(base, access)?)),
+            Target::Cloud(provider, url) => {
+                return Ok(Self::of_cloud(Cloud::open(provider, &url, access, Purpose::Reading)?));
+            }
+        };
+        Ok(Self { url, carrier, throttle: None, wan_bytes: Arc::default(), is_local: false })
     }
 
     /// The same origin, read no faster than `throttle` allows. Local origins are not throttled.
@@ -86,9 +84,7 @@ impl Origin {
     /// The same origin, where an answer may pause for `stall_max` instead of 20 s before it is given up.
     #[must_use]
     pub fn patient_for(mut self, stall_max: Duration) -> Self {
-        if let Carrier::Http(http) = &mut self.carrier {
-            http.stall_max = stall_max;
-        }
+        self.carrier.wait_for(stall_max);
         self
     }
 
@@ -122,6 +118,13 @@ impl Origin {
         stream::iter(runs(wanted))
             .map(move |run| RunReader::new(origin.clone(), run).into_stream().boxed())
             .flatten_unordered(RANGES_IN_FLIGHT)
+    }
+
+    /// The repository in a cloud, or in what stands in for one.
+    pub(crate) fn of_cloud(cloud: Cloud) -> Self {
+        let url = cloud.url.clone();
+        let carrier = Carrier::Cloud(cloud, STALL_MAX);
+        Self { url, carrier, throttle: None, wan_bytes: Arc::default(), is_local: false }
     }
 
     /// The repository in `folder`, which need not be there yet.
@@ -252,26 +255,4 @@ impl RunReader {
         self.body = Some(body);
         Ok(self.buffer.split_to(length).freeze())
     }
-}
-
-/// The folder that `url` means, if it means one: `file:///…`, or a path without a scheme.
-pub(crate) fn local_folder(url: &str) -> Result<Option<PathBuf>, OriginError> {
-    if !url.contains("://") {
-        return Ok(Some(PathBuf::from(url)));
-    }
-    let bad = |reason: &str| OriginError::BadUrl { url: url.into(), reason: reason.into() };
-    let parsed = Url::parse(url).map_err(|error| bad(&error.to_string()))?;
-    if parsed.scheme() != "file" {
-        return Ok(None);
-    }
-    parsed.to_file_path().map(Some).map_err(|()| bad("it names no folder of this machine"))
-}
-
-/// A URL as it may be logged and shown: without user and password.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Neither can fail for a URL with a host.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.to_string()
 }

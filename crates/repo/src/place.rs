@@ -1,80 +1,58 @@
-//! The writing side of a repository: files put whole and durably, and one publisher at a time.
+//! The writing side of a repository: a folder or a cloud's bucket, files put whole and durably, and no two
+//! publishers who undo each other's work.
 //!
-//! Files go through object_store, which writes beside the target, syncs, renames and syncs the folder; S3 and
-//! others can be added here without a change elsewhere.
+//! Files go through `object_store`. In a folder it writes beside the target, syncs, renames and syncs the
+//! folder, and a lock lets in one publisher at a time. A bucket has no lock: publishers may work side by side,
+//! what they add has names of its own, and the one file that is replaced, `timestamp.json`, is replaced only
+//! while it still is what the publication was built on.
+
+mod error;
+mod lock;
+
+pub use error::PlaceError;
+pub(crate) use lock::PublisherLock;
 
 use crate::{
-    address::Address,
-    origin::{self, Origin, OriginError},
+    address::{Address, Target},
+    cloud::{self, Cloud, Purpose},
+    layout::{self, METADATA_MAX, TIMESTAMP},
+    origin::Origin,
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as StorePath};
+use object_store::{
+    GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion, local::LocalFileSystem,
+    path::Path as StorePath,
+};
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// Locked by the publisher at work. The lock ends with the process, however it ends.
-const LOCK_FILE: &str = "publish.lock";
-/// Bytes of the lock file that an error message quotes.
-const LOCK_TEXT_MAX: usize = 120;
-
-/// Why a repository cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
-    /// Its address is not that of a folder.
-    #[error("a repository is published into a folder: give its path or a file:// URL, not {0:?}")]
-    NotAFolder(String),
-    /// There is none.
-    #[error("{0} holds no repository; make one with `branchmesh repo init`")]
-    NoRepository(PathBuf),
-    /// Its address makes no sense.
-    #[error(transparent)]
-    Url(#[from] OriginError),
-    /// Somebody else publishes.
-    #[error("another publisher is at work in {path} ({owner}); try again when it is done")]
-    Locked {
-        /// The repository.
-        path: PathBuf,
-        /// What is known about it.
-        owner: String,
-    },
-    /// The folder itself cannot be used.
-    #[error("the folder {path} cannot be used")]
-    Io {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The program is ending.
-    #[error("writing to the repository was interrupted")]
-    Interrupted,
-    /// A file cannot be written or looked at.
-    #[error("{path} cannot be written to the repository")]
-    Write {
-        /// Path inside the repository.
-        path: String,
-        /// Why.
-        #[source]
-        source: object_store::Error,
-    },
-}
+/// The file whose name and content never change, with which a server's conditions are tried out.
+const FIRST_ROOT: &str = "1.root.json";
+/// An `ETag` and a generation that no file has.
+const NO_SUCH_ETAG: &str = "\"00000000000000000000000000000000\"";
+const NO_SUCH_GENERATION: &str = "1";
 
 /// A repository that can be written.
 #[derive(Clone)]
 pub(crate) struct Place {
-    folder: PathBuf,
+    ground: Ground,
     store: Arc<dyn ObjectStore>,
     origin: Origin,
 }
 
-/// A state of the repository that a publication builds on.
-pub(crate) struct Mark {}
+/// What a repository stands on.
+#[derive(Clone)]
+enum Ground {
+    Folder(PathBuf),
+    Cloud,
+}
+
+/// The state of the repository that a publication builds on: its `timestamp.json`, if there was one.
+pub(crate) struct Mark(Option<(Bytes, UpdateVersion)>);
 
 /// A file of the repository.
 pub(crate) struct Listed {
@@ -86,46 +64,54 @@ pub(crate) struct Listed {
     pub(crate) modified: u64,
 }
 
-/// Held by the one publisher.
-pub(crate) struct PublisherLock {
-    _file: File,
-}
-
 impl Place {
-    /// The folder that `repo` names.
-    pub(crate) fn folder(repo: &Address) -> Result<PathBuf, PlaceError> {
-        origin::local_folder(&repo.url)?.ok_or_else(|| PlaceError::NotAFolder(repo.url.clone()))
-    }
-
-    /// Opens the repository in `repo`.
-    pub(crate) fn open(repo: &Address) -> Result<Self, PlaceError> {
-        let folder = Self::folder(repo)?;
-        if !folder.join("metadata").is_dir() {
-            return Err(PlaceError::NoRepository(folder));
+    /// The folder that `repo` names, if it is one. An address that cannot be written is an error.
+    pub(crate) fn folder(repo: &Address) -> Result<Option<PathBuf>, PlaceError> {
+        match repo.target()? {
+            Target::Folder(folder) => Ok(Some(folder)),
+            Target::Cloud(..) => Ok(None),
+            Target::Web(_) => Err(PlaceError::ReadOnly(repo.shown())),
         }
-        Self::at(&folder)
     }
 
-    /// Opens a folder for a new repository; makes the folder where it is missing.
+    /// Opens the repository in `repo`. Whether there is one in a cloud shows when its metadata is read.
+    pub(crate) fn open(repo: &Address) -> Result<Self, PlaceError> {
+        match Self::folder(repo)? {
+            Some(folder) if !folder.join("metadata").is_dir() => Err(PlaceError::NoRepository(folder)),
+            Some(folder) => Self::in_folder(&folder),
+            None => Self::in_cloud(repo),
+        }
+    }
+
+    /// Opens a place for a new repository; makes the folder where it is missing.
     pub(crate) fn create(repo: &Address) -> Result<Self, PlaceError> {
-        let folder = Self::folder(repo)?;
+        let Some(folder) = Self::folder(repo)? else { return Self::in_cloud(repo) };
         fs::create_dir_all(&folder).map_err(|source| PlaceError::Io { path: folder.clone(), source })?;
-        Self::at(&folder)
+        Self::in_folder(&folder)
     }
 
-    fn at(folder: &Path) -> Result<Self, PlaceError> {
+    fn in_folder(folder: &Path) -> Result<Self, PlaceError> {
         let failed = |source| PlaceError::Io { path: folder.to_owned(), source };
         let folder = fs::canonicalize(folder).map_err(failed)?;
         let store = LocalFileSystem::new_with_prefix(&folder)
             .map_err(|source| PlaceError::Write { path: folder.display().to_string(), source })?
             .with_fsync(true);
         let origin = Origin::of_folder(&folder)?;
-        Ok(Self { folder, store: Arc::new(store), origin })
+        Ok(Self { ground: Ground::Folder(folder), store: Arc::new(store), origin })
     }
 
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.folder
+    fn in_cloud(repo: &Address) -> Result<Self, PlaceError> {
+        let Target::Cloud(provider, url) = repo.target()? else {
+            return Err(PlaceError::ReadOnly(repo.shown()));
+        };
+        let origin = Origin::open(repo.clone())?;
+        let cloud = Cloud::open(provider, &url, &repo.access, Purpose::Publishing)?;
+        Ok(Self { ground: Ground::Cloud, store: cloud.store, origin })
+    }
+
+    /// Its URL, for people.
+    pub(crate) fn url(&self) -> &str {
+        self.origin.url()
     }
 
     /// Its reading side.
@@ -133,31 +119,20 @@ impl Place {
         &self.origin
     }
 
-    /// Makes this the only publisher.
+    /// Makes this the only publisher, where that can be.
     pub(crate) fn lock(&self) -> Result<PublisherLock, PlaceError> {
-        let path = self.folder.join(LOCK_FILE);
-        let failed = |source| PlaceError::Io { path: path.clone(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-            Err(TryLockError::WouldBlock) => {
-                // Windows refuses to read a locked file; the message is as useful without.
-                let owner = fs::read_to_string(&path).unwrap_or_default();
-                let owner = owner.trim().chars().take(LOCK_TEXT_MAX).collect::<String>();
-                let owner = if owner.is_empty() { "unknown process".into() } else { owner };
-                return Err(PlaceError::Locked { path: self.folder.clone(), owner });
-            }
+        match &self.ground {
+            Ground::Folder(folder) => PublisherLock::take(folder),
+            Ground::Cloud => Ok(PublisherLock::none()),
         }
-        file.set_len(0).map_err(failed)?;
-        writeln!(file, "process {}", std::process::id()).map_err(failed)?;
-        Ok(PublisherLock { _file: file })
+    }
+
+    /// Whether a repository was made here.
+    pub(crate) async fn holds_repository(&self) -> Result<bool, PlaceError> {
+        match &self.ground {
+            Ground::Folder(folder) => Ok(folder.join("metadata").exists()),
+            Ground::Cloud => Ok(self.size(&layout::metadata_path(FIRST_ROOT)).await?.is_some()),
+        }
     }
 
     /// How long the file at `path` is; `None` if there is none.
@@ -165,39 +140,78 @@ impl Place {
         match self.store.head(&StorePath::from(path)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(PlaceError::Write { path: path.into(), source }),
+            Err(error) => Err(self.failed(path, error)),
+        }
+    }
+
+    /// Whether the file at `path`, whose name is the hash of what it holds, has arrived whole. A cloud shows a
+    /// file when all of it is there, and keeps it; a disk may lose its end, so in a folder the answer is no.
+    pub(crate) async fn has_arrived(&self, path: &str, length: u64) -> Result<bool, PlaceError> {
+        match self.ground {
+            Ground::Folder(_) => Ok(false),
+            Ground::Cloud => Ok(self.size(path).await? == Some(length)),
         }
     }
 
     /// Writes a whole file, replacing one that is there. Durable when it returns.
     pub(crate) async fn put(&self, path: &str, bytes: Bytes) -> Result<(), PlaceError> {
         let written = self.store.put(&StorePath::from(path), bytes.into()).await;
-        written.map(drop).map_err(|source| PlaceError::Write { path: path.into(), source })
+        written.map(drop).map_err(|error| self.failed(path, error))
     }
 
-    /// Writes a whole file unless there is one of that name: whether it did. Durable when it returns.
+    /// Writes a whole file unless there is another one of that name: whether it is there now. Durable when it
+    /// returns.
     pub(crate) async fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool, PlaceError> {
-        if self.size(path).await?.is_some() {
-            return Ok(false);
+        match self.ground {
+            Ground::Folder(_) => {
+                // Under the lock nobody comes between the two. A hard link would need no lock, but sticks know none.
+                if self.size(path).await?.is_some() {
+                    return Ok(false);
+                }
+                self.put(path, bytes).await.map(|()| true)
+            }
+            Ground::Cloud => self.put_if(path, bytes, PutMode::Create).await,
         }
-        self.put(path, bytes).await.map(|()| true)
     }
 
-    /// The repository's state as it is now: what a publication builds on.
+    /// The repository's state as it is now: what a publication builds on. To be asked before the metadata is read.
     pub(crate) async fn mark(&self) -> Result<Mark, PlaceError> {
-        Ok(Mark {})
+        if let Ground::Cloud = self.ground {
+            self.check_conditions().await?;
+        }
+        Ok(Mark(self.timestamp().await?))
     }
 
     /// Puts `timestamp.json` in force, unless somebody else did since `mark`.
-    pub(crate) async fn put_timestamp(&self, _mark: &Mark, bytes: Bytes) -> Result<(), PlaceError> {
-        self.put(&crate::layout::metadata_path(crate::layout::TIMESTAMP), bytes).await
+    pub(crate) async fn put_timestamp(&self, mark: &Mark, bytes: Bytes) -> Result<(), PlaceError> {
+        let path = layout::metadata_path(TIMESTAMP);
+        let is_in_force = match (&self.ground, &mark.0) {
+            (Ground::Folder(_), before) => {
+                // The lock should have kept everybody out. On a network drive that takes locks for a formality,
+                // or after a restored backup, this still notices.
+                let now = self.timestamp().await?;
+                let unchanged = now.map(|(now, _)| now) == before.as_ref().map(|(before, _)| before.clone());
+                if unchanged {
+                    self.put(&path, bytes).await?;
+                }
+                unchanged
+            }
+            (Ground::Cloud, None) => self.put_if(&path, bytes, PutMode::Create).await?,
+            (Ground::Cloud, Some((_, version))) => {
+                self.put_if(&path, bytes, PutMode::Update(version.clone())).await?
+            }
+        };
+        if is_in_force {
+            return Ok(());
+        }
+        let now = self.timestamp().await?;
+        Err(PlaceError::Overtaken { version: now.map_or_else(|| "0".into(), |(now, _)| version_of(&now)) })
     }
 
     /// All files whose path begins with `prefix`, a folder.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Listed>, PlaceError> {
-        let failed = |source| PlaceError::Write { path: prefix.into(), source };
         let files = self.store.list(Some(&StorePath::from(prefix)));
-        let files: Vec<_> = files.try_collect().await.map_err(failed)?;
+        let files: Vec<_> = files.try_collect().await.map_err(|error| self.failed(prefix, error))?;
         let listed = |meta: object_store::ObjectMeta| Listed {
             path: meta.location.to_string(),
             size: meta.size,
@@ -210,9 +224,93 @@ impl Place {
     pub(crate) async fn remove(&self, path: &str) -> Result<(), PlaceError> {
         match self.store.delete(&StorePath::from(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(PlaceError::Write { path: path.into(), source }),
+            Err(error) => Err(self.failed(path, error)),
         }
     }
+
+    /// Writes a file of a cloud if `mode` allows it: whether the file holds `bytes` now.
+    async fn put_if(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<bool, PlaceError> {
+        let location = StorePath::from(path);
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let error = match self.store.put_opts(&location, bytes.clone().into(), options).await {
+            Ok(_) => return Ok(true),
+            Err(error @ object_store::Error::NotImplemented { .. }) => return Err(self.failed(path, error)),
+            Err(error) => error,
+        };
+        // The answer to a try that did arrive may have been lost: what counts is what is there.
+        match self.read(path).await {
+            Ok(Some((now, _))) if now == bytes => Ok(true),
+            Ok(_) if is_refusal(&error) => Ok(false),
+            Ok(_) | Err(_) => Err(self.failed(path, error)),
+        }
+    }
+
+    /// Makes sure that the server honours conditions, by writing what is there already under conditions that do
+    /// not hold. A server that ignores them changes nothing by it.
+    async fn check_conditions(&self) -> Result<(), PlaceError> {
+        let path = layout::metadata_path(FIRST_ROOT);
+        let Some((root, _)) = self.read(&path).await? else { return Ok(()) };
+        let never =
+            UpdateVersion { e_tag: Some(NO_SUCH_ETAG.into()), version: Some(NO_SUCH_GENERATION.into()) };
+        for mode in [PutMode::Create, PutMode::Update(never)] {
+            let options = PutOptions { mode, ..PutOptions::default() };
+            match self.store.put_opts(&StorePath::from(&*path), root.clone().into(), options).await {
+                Err(error) if is_refusal(&error) => {}
+                Ok(_) => return Err(PlaceError::NoConditions { url: self.url().into() }),
+                Err(error) => return Err(self.failed(&path, error)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn timestamp(&self) -> Result<Option<(Bytes, UpdateVersion)>, PlaceError> {
+        self.read(&layout::metadata_path(TIMESTAMP)).await
+    }
+
+    /// A whole metadata file, and which one it is; `None` if there is none.
+    async fn read(&self, path: &str) -> Result<Option<(Bytes, UpdateVersion)>, PlaceError> {
+        let answer: GetResult = match self.store.get(&StorePath::from(path)).await {
+            Ok(answer) => answer,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.failed(path, error)),
+        };
+        if answer.meta.size > METADATA_MAX as u64 {
+            let url = format!("{}{path}", self.url());
+            return Err(crate::OriginError::TooLarge { url, max: METADATA_MAX }.into());
+        }
+        let version =
+            UpdateVersion { e_tag: answer.meta.e_tag.clone(), version: answer.meta.version.clone() };
+        let bytes = answer.bytes().await.map_err(|error| self.failed(path, error))?;
+        Ok(Some((bytes, version)))
+    }
+
+    fn failed(&self, path: &str, error: object_store::Error) -> PlaceError {
+        match (&self.ground, error) {
+            (Ground::Cloud, object_store::Error::NotImplemented { .. }) => {
+                PlaceError::NoConditions { url: self.url().into() }
+            }
+            (Ground::Cloud, error) => {
+                PlaceError::Upload(cloud::failed(format!("{}{path}", self.url()), &error))
+            }
+            (Ground::Folder(_), source) => PlaceError::Write { path: path.into(), source },
+        }
+    }
+}
+
+/// Whether a write was refused because its condition did not hold.
+fn is_refusal(error: &object_store::Error) -> bool {
+    matches!(
+        error,
+        object_store::Error::AlreadyExists { .. }
+            | object_store::Error::Precondition { .. }
+            | object_store::Error::NotModified { .. }
+    )
+}
+
+/// The version that a timestamp gives itself, for people: nothing is verified.
+fn version_of(timestamp: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(timestamp).unwrap_or_default();
+    value["signed"]["version"].as_u64().map_or_else(|| "unknown".into(), |version| version.to_string())
 }
 
 #[cfg(test)]
@@ -230,8 +328,9 @@ mod tests {
     }
 
     #[test]
-    fn only_folders_can_be_published_into() {
-        assert!(matches!(Place::open(&"https://example.com/repo".into()), Err(PlaceError::NotAFolder(_))));
+    fn a_web_server_and_an_empty_folder_cannot_be_published_into() {
+        let web = Place::open(&"https://anna:s3cret@example.com/repo".into());
+        assert!(matches!(web, Err(PlaceError::ReadOnly(url)) if url == "https://example.com/repo"));
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(Place::open(&dir.path().into()), Err(PlaceError::NoRepository(_))));
     }

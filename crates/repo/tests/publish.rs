@@ -319,7 +319,7 @@ async fn nothing_is_initialised_twice_and_keys_stay_out_of_the_repository() {
     let inside = fixture.dir.path().join("other/keys");
     assert!(matches!(init(&other.into(), &Keys::at(&inside)).await, Err(InitError::KeysInside(_))));
     let web = init(&"https://example.com/repo".into(), &fixture.keys()).await;
-    assert!(matches!(web, Err(InitError::Place(PlaceError::NotAFolder(_)))));
+    assert!(matches!(web, Err(InitError::Place(PlaceError::ReadOnly(_)))));
 
     let url = url::Url::from_directory_path(other).unwrap();
     init(&url.as_str().into(), &Keys::at(&fixture.dir.path().join("other-keys"))).await.unwrap();

@@ -1,14 +1,15 @@
-//! The two ways to a repository's files, behind one face: HTTP, and object_store (folders now, S3 and others
-//! through the same code).
+//! The ways to a repository's files, behind one face: HTTP, and `object_store` for folders and clouds.
 
 use super::{
     error::{OriginError, root_cause},
     http::Http,
 };
+use crate::cloud::{self, Cloud};
 use bytes::Bytes;
 use futures::{StreamExt, stream, stream::BoxStream};
-use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
-use std::{io, ops::Range, path::PathBuf, sync::Arc};
+use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
+use std::{io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 /// The bytes of an answer, as they come.
 pub(super) type Body = BoxStream<'static, Result<Bytes, OriginError>>;
@@ -24,32 +25,63 @@ pub(super) enum Carrier {
     /// A folder of this machine, and its URL. It is opened anew for each file, because a stick or a network
     /// drive comes and goes.
     Folder(PathBuf, String),
+    /// A bucket, and how long an answer may pause.
+    Cloud(Cloud, Duration),
 }
 
 impl Carrier {
     /// The whole file at `path`, which must have at most `max` bytes.
     pub(super) async fn whole(&self, path: &str, max: usize) -> Result<Body, OriginError> {
-        let (store, url) = match self {
-            Self::Http(http) => return http.whole(path, max).await,
-            Self::Folder(folder, base) => (open(folder, base)?, format!("{base}{path}")),
-        };
-        let size = size(&store, path, &url).await?;
-        if size > max as u64 {
-            return Err(OriginError::TooLarge { url, max });
+        let url = self.shown(path);
+        match self {
+            Self::Http(http) => http.whole(path, max).await,
+            Self::Folder(folder, base) => {
+                let store = open(folder, base)?;
+                let size = size(&store, path, &url).await?;
+                if size > max as u64 {
+                    return Err(OriginError::TooLarge { url, max });
+                }
+                Ok(read(store, path, url, 0..size))
+            }
+            Self::Cloud(cloud, stall_max) => {
+                let answer = ask(cloud, path, None, *stall_max).await?;
+                if answer.meta.size > max as u64 {
+                    return Err(OriginError::TooLarge { url, max });
+                }
+                Ok(arriving(answer, url, *stall_max))
+            }
         }
-        Ok(read(store, path, url, 0..size))
     }
 
     /// The bytes `range` of the file at `path`.
     pub(super) async fn range(&self, path: &str, range: &Range<u64>) -> Result<Body, OriginError> {
-        let (store, url) = match self {
-            Self::Http(http) => return http.range(path, range).await,
-            Self::Folder(folder, base) => (open(folder, base)?, format!("{base}{path}")),
-        };
-        if size(&store, path, &url).await? < range.end {
-            return Err(OriginError::Truncated { url, expected: range.end });
+        let url = self.shown(path);
+        match self {
+            Self::Http(http) => http.range(path, range).await,
+            Self::Folder(folder, base) => {
+                let store = open(folder, base)?;
+                if size(&store, path, &url).await? < range.end {
+                    return Err(OriginError::Truncated { url, expected: range.end });
+                }
+                Ok(read(store, path, url, range.clone()))
+            }
+            Self::Cloud(cloud, stall_max) => {
+                let answer = ask(cloud, path, Some(range), *stall_max).await?;
+                if answer.range != *range {
+                    return Err(OriginError::Truncated { url, expected: range.end });
+                }
+                Ok(arriving(answer, url, *stall_max))
+            }
         }
-        Ok(read(store, path, url, range.clone()))
+    }
+
+    /// Lets an answer pause for `stall_max`.
+    pub(super) fn wait_for(&mut self, stall_max: Duration) {
+        match self {
+            Self::Http(http) => http.stall_max = stall_max,
+            Self::Cloud(_, pause) => *pause = stall_max,
+            Self::Folder(..) => {}
+        }
     }
 
     /// The file's address, for people.
@@ -57,6 +89,7 @@ impl Carrier {
         match self {
             Self::Http(http) => http.shown(path),
             Self::Folder(_, base) => format!("{base}{path}"),
+            Self::Cloud(cloud, _) => format!("{}{path}", cloud.url),
         }
     }
 }
@@ -97,4 +130,42 @@ fn failed(url: &str, error: object_store::Error) -> OriginError {
         return OriginError::NotFound { url };
     }
     OriginError::Io { url, source: io::Error::other(error) }
+}
+
+/// The head of a cloud's answer.
+async fn ask(
+    cloud: &Cloud,
+    path: &str,
+    range: Option<&Range<u64>>,
+    stall_max: Duration,
+) -> Result<GetResult, OriginError> {
+    let url = format!("{}{path}", cloud.url);
+    let options = GetOptions { range: range.cloned().map(Into::into), ..GetOptions::default() };
+    let path = Path::from(path);
+    let answer = timeout(stall_max, cloud.store.get_opts(&path, options)).await;
+    let answer =
+        answer.map_err(|_| OriginError::Stalled { url: url.clone(), seconds: stall_max.as_secs() })?;
+    answer.map_err(|error| match (cloud::failed(url, &error), range) {
+        (OriginError::Truncated { url, .. }, Some(range)) => {
+            OriginError::Truncated { url, expected: range.end }
+        }
+        (error, _) => error,
+    })
+}
+
+/// The body of a cloud's answer; each pause is bounded, and its first error is its end.
+fn arriving(answer: GetResult, url: String, stall_max: Duration) -> Body {
+    let chunks = stream::unfold(Some(answer.into_stream()), move |rest| {
+        let url = url.clone();
+        async move {
+            let mut rest = rest?;
+            let chunk = match timeout(stall_max, rest.next()).await {
+                Err(_) => Err(OriginError::Stalled { url, seconds: stall_max.as_secs() }),
+                Ok(chunk) => chunk?.map_err(|error| cloud::failed(url, &error)),
+            };
+            let rest = chunk.is_ok().then_some(rest);
+            Some((chunk, rest))
+        }
+    });
+    chunks.boxed()
 }

@@ -1,5 +1,6 @@
 //! What can go wrong between a node and an origin, told apart so that an administrator knows where to look.
 
+use crate::access::AccessError;
 use branchmesh_image::{BlockError, BlockId};
 use std::{error::Error, io};
 
@@ -7,7 +8,9 @@ use std::{error::Error, io};
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
     /// Not the address of a repository.
-    #[error("{url:?} is not an origin: {reason}; write http://…, https://… or file:///…")]
+    #[error(
+        "{url:?} is not a repository's address: {reason}; write a folder's path, file:///…, https://…, s3://BUCKET/…, gs://BUCKET/… or az://CONTAINER/…"
+    )]
     BadUrl {
         /// What was configured.
         url: String,
@@ -21,6 +24,43 @@ pub enum OriginError {
         url: String,
         /// The innermost cause.
         reason: String,
+    },
+    /// The settings for getting there cannot be used.
+    #[error("the access to {url} is not set up")]
+    Access {
+        /// What was asked for.
+        url: String,
+        /// Which setting.
+        #[source]
+        source: AccessError,
+    },
+    /// Its certificate was not issued by a CA that is believed here.
+    #[error(
+        "the certificate of {url} is not trusted ({reason}); if your own CA issued it, name that CA's certificate in the setting `ca` of [access], or with --origin-ca"
+    )]
+    Untrusted {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A cloud wants credentials, and there are none here.
+    #[error(
+        "there are no credentials for {url}: set the provider's variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_SKIP_SIGNATURE=true reads a public bucket"
+    )]
+    NoCredentials {
+        /// What was asked for.
+        url: String,
+    },
+    /// A cloud answered with something else than the file.
+    #[error("{url} was answered with HTTP status {status}: {words}")]
+    Cloud {
+        /// What was asked for.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// What the provider says.
+        words: String,
     },
     /// The answer began, or should have, and then nothing came.
     #[error("{url} sent nothing for {seconds} s; the line or the server is stuck")]
@@ -37,7 +77,7 @@ pub enum OriginError {
         url: String,
     },
     /// The origin, or a proxy before it, wants credentials, or forbids it.
-    #[error("{url} was refused (HTTP {status}): the server or a proxy denies access")]
+    #[error("{url} was refused (HTTP {status}): {}", denial(*.status))]
     Denied {
         /// What was asked for.
         url: String,
@@ -132,6 +172,10 @@ impl OriginError {
             | Self::WrongRange { .. } => true,
             Self::BadUrl { .. }
             | Self::Unreachable { .. }
+            | Self::Access { .. }
+            | Self::Untrusted { .. }
+            | Self::NoCredentials { .. }
+            | Self::Cloud { .. }
             | Self::Stalled { .. }
             | Self::Denied { .. }
             | Self::WebPage { .. }
@@ -139,6 +183,28 @@ impl OriginError {
             | Self::Status { .. }
             | Self::Io { .. } => false,
         }
+    }
+
+    /// What a failure below HTTP means; `reason` is its innermost cause.
+    pub(crate) fn from_transport(url: String, reason: String) -> Self {
+        // rustls says so; neither reqwest nor object_store has a kind for it.
+        if reason.contains("invalid peer certificate") {
+            return Self::Untrusted { url, reason };
+        }
+        if reason.contains("proxy authorization required") {
+            return Self::Denied { url, status: 407 };
+        }
+        Self::Unreachable { url, reason }
+    }
+}
+
+/// What a status of refusal asks for.
+fn denial(status: u16) -> &'static str {
+    match status {
+        401 => "the server wants a user and password, or a token, or refuses those that were sent",
+        407 => "the proxy wants a user and password, or refuses those that were sent",
+        511 => "the network wants a login before it lets anything through",
+        _ => "the server or a proxy denies access",
     }
 }
 

@@ -8,11 +8,15 @@ use super::{
     carrier::Body,
     error::{OriginError, root_cause},
 };
-use crate::layout::TIMESTAMP;
+use crate::{
+    access::{Access, Login, remove_userinfo},
+    address::shown,
+    layout::TIMESTAMP,
+};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use reqwest::{
-    Client, ClientBuilder, Response, StatusCode,
+    Client, Response, StatusCode,
     header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE},
     redirect,
 };
@@ -21,9 +25,9 @@ use tokio::time::timeout;
 use url::Url;
 
 /// How long a connection may take to be made: several round trips of a satellite line, with a lost packet.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long nothing may come. A server that spins up a disk needs some seconds, nobody needs more than this.
-const STALL_MAX: Duration = Duration::from_secs(20);
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(20);
 /// Redirects that are followed, as to a nearer mirror.
 const REDIRECTS_MAX: usize = 5;
 /// Connections that are kept open between requests: as many as ranges are fetched at once.
@@ -33,26 +37,44 @@ const IDLE_CONNECTIONS_MAX: usize = 4;
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,
+    /// With user and password, if the settings name none and the URL does: reqwest makes a header of them.
     base: Url,
+    login: Login,
     /// How long an answer may pause.
     pub(super) stall_max: Duration,
 }
 
 impl Http {
     /// `base` ends with a slash.
-    pub(super) fn open(base: Url) -> Result<Self, OriginError> {
+    pub(super) fn open(mut base: Url, access: &Access) -> Result<Self, OriginError> {
+        let url = shown(&base);
+        let bad_access = |source| OriginError::Access { url: url.clone(), source };
+        let login = access.login().map_err(bad_access)?;
+        if login.is_somebody() {
+            // The settings stand above the URL.
+            remove_userinfo(&mut base);
+        }
+        if base.scheme() == "http" && (login.is_somebody() || base.password().is_some()) {
+            tracing::warn!(url, "the password or token for it crosses the network in the clear; use https");
+        }
         let builder = || {
-            Client::builder()
+            let builder = Client::builder()
                 .connect_timeout(CONNECT_MAX)
-                .redirect(redirect::Policy::limited(REDIRECTS_MAX))
+                .redirect(redirect::Policy::custom(follow))
                 .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-                .user_agent(concat!("branchmesh/", env!("CARGO_PKG_VERSION")))
+                .user_agent(concat!("branchmesh/", env!("CARGO_PKG_VERSION")));
+            access.apply(builder)
         };
-        let client = build(&base, builder).map_err(|error| OriginError::BadUrl {
-            url: super::shown(&base),
+        let mut client = builder().map_err(bad_access)?.build();
+        if client.is_err() && base.scheme() == "http" {
+            // A machine without any CA certificate can still read from plain HTTP.
+            client = builder().map_err(bad_access)?.tls_certs_only([]).build();
+        }
+        let client = client.map_err(|error| OriginError::BadUrl {
+            url: url.clone(),
             reason: format!("the HTTP client cannot be set up: {}", root_cause(&error)),
         })?;
-        Ok(Self { client, base, stall_max: STALL_MAX })
+        Ok(Self { client, base, login, stall_max: STALL_MAX })
     }
 
     /// The whole file at `path`.
@@ -87,13 +109,15 @@ impl Http {
     }
 
     pub(super) fn shown(&self, path: &str) -> String {
-        super::shown(&self.url(path))
+        shown(&self.url(path))
     }
 
     /// The head of an answer that is neither a refusal nor a web page.
     async fn answer(&self, path: &str, range: Option<&Range<u64>>) -> Result<Response, OriginError> {
         let url = || self.shown(path);
-        let mut request = self.client.get(self.url(path)).header(ACCEPT_ENCODING, "identity");
+        let request = self.client.get(self.url(path)).header(ACCEPT_ENCODING, "identity");
+        let authorised = self.login.authorise(request);
+        let mut request = authorised.map_err(|source| OriginError::Access { url: url(), source })?;
         if path.ends_with(TIMESTAMP) {
             // The one file that changes. A proxy on the way may keep it, but must ask whether it is still so.
             request = request.header(CACHE_CONTROL, "no-cache");
@@ -104,7 +128,7 @@ impl Http {
         let response = timeout(self.stall_max, request.send())
             .await
             .map_err(|_| OriginError::Stalled { url: url(), seconds: self.stall_max.as_secs() })?
-            .map_err(|error| OriginError::Unreachable { url: url(), reason: cause(&error) })?;
+            .map_err(|error| OriginError::from_transport(url(), cause(&error)))?;
         let status = response.status();
         let refused = [
             StatusCode::UNAUTHORIZED,
@@ -150,12 +174,17 @@ impl Http {
     }
 }
 
-/// Builds a client; a machine without any CA certificate can still read from plain HTTP.
-fn build(base: &Url, builder: impl Fn() -> ClientBuilder) -> reqwest::Result<Client> {
-    match builder().build() {
-        Err(_) if base.scheme() == "http" => builder().tls_certs_only([]).build(),
-        result => result,
+/// Follows a redirect, but not from HTTPS to plain HTTP: somebody on the way could take it from there.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let leaves_tls = attempt.previous().last().is_some_and(|from| from.scheme() == "https")
+        && attempt.url().scheme() != "https";
+    if leaves_tls {
+        return attempt.error("the server redirects from https to http");
     }
+    if attempt.previous().len() > REDIRECTS_MAX {
+        return attempt.error("too many redirects");
+    }
+    attempt.follow()
 }
 
 async fn next_chunk(
@@ -165,7 +194,7 @@ async fn next_chunk(
 ) -> Result<Option<Bytes>, OriginError> {
     match timeout(stall_max, response.chunk()).await {
         Err(_) => Err(OriginError::Stalled { url, seconds: stall_max.as_secs() }),
-        Ok(Err(error)) => Err(OriginError::Unreachable { url, reason: cause(&error) }),
+        Ok(Err(error)) => Err(OriginError::from_transport(url, cause(&error))),
         Ok(Ok(chunk)) => Ok(chunk),
     }
 }
