@@ -255,7 +255,7 @@ async fn a_folder_may_come_and_go() {
 
 #[test]
 fn addresses_that_are_no_origin_are_refused() {
-    for url in ["ftp://example.com/repo", "http://", "s3://bucket/repo"] {
+    for url in ["ftp://example.com/repo", "http://", "s3://", "gs:///repo"] {
         assert!(matches!(Origin::open(url), Err(OriginError::BadUrl { .. })), "{url} was accepted");
     }
     // Windows knows folders of other hosts, Unix doesn't.
