@@ -11,7 +11,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use branchmesh_mesh::{Credentials, IdentityError, Mesh, MeshConfig, MeshError};
-use branchmesh_repo::{ContentKeys, Origin, OriginError, Throttle, Trust, TrustError};
+use branchmesh_repo::{Address, ContentKeys, Origin, OriginError, Throttle, Trust, TrustError};
 use branchmesh_store::{Floor, Store, StoreError};
 use branchmesh_wire::Role;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
@@ -53,7 +53,7 @@ pub enum AgentError {
     /// `data_dir` cannot be used.
     #[error("the folder data_dir cannot be used")]
     Store(#[from] StoreError),
-    /// An origin's URL is wrong.
+    /// An origin's URL is wrong, or the access to it is not set up.
     #[error("an origin cannot be used")]
     Origin(#[from] OriginError),
     /// The root of trust cannot be read.
@@ -171,7 +171,7 @@ fn check_certified(settings: &Settings, credentials: &Credentials) -> Result<(),
 fn open_origins(settings: &Settings) -> Result<Vec<Origin>, OriginError> {
     let limit: Arc<dyn Throttle> = Arc::new(WanLimit(TokenBucket::new(settings.wan_limit)));
     let open = |url: &String| {
-        let origin = Origin::open(url)?;
+        let origin = Origin::open(Address::from(url).with(settings.access.clone()))?;
         let limited = settings.wan_limit != Rate(None) && !origin.is_local();
         Ok(if limited { origin.throttled(Arc::clone(&limit)) } else { origin })
     };

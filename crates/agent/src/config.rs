@@ -3,8 +3,11 @@
 //! A [`Layer`] is what was written down somewhere, every setting optional; [`Settings`] is what it means. Flags
 //! stand above `BRANCHMESH_…` variables, these above the file, the file above the defaults.
 
-use crate::units::{Rate, Space, Span};
-use branchmesh_repo::{Subscription, SubscriptionError};
+use crate::{
+    access::AccessLayer,
+    units::{Rate, Space, Span},
+};
+use branchmesh_repo::{Access, Subscription, SubscriptionError};
 use branchmesh_wire::{Role, WanPolicy};
 use serde::Deserialize;
 use std::{
@@ -27,7 +30,7 @@ pub struct Layer {
     /// What this node is: a seed keeps everything its site needs and is first in line for the WAN
     #[arg(long, env = "BRANCHMESH_ROLE")]
     pub role: Option<RoleSetting>,
-    /// Repositories, nearest first: http(s)://… or file:///…
+    /// Repositories, nearest first: http(s)://…, s3://…, gs://…, az://… or file:///…
     #[arg(long, env = "BRANCHMESH_ORIGINS", value_name = "URL", value_delimiter = ',')]
     pub origins: Option<Vec<String>>,
     /// Images to keep here: NAME, NAME@CHANNEL, NAME@RELEASE, or * for all that its groups allow
@@ -69,6 +72,10 @@ pub struct Layer {
     /// Most that this node sends to others; 0 for no limit
     #[arg(long, env = "BRANCHMESH_LAN_LIMIT", value_name = "RATE")]
     pub lan_limit: Option<Rate>,
+    /// How to get to the origins
+    #[command(flatten)]
+    #[serde(default)]
+    pub access: AccessLayer,
     /// Who this node is
     #[command(flatten)]
     #[serde(default)]
@@ -152,6 +159,8 @@ pub struct Settings {
     pub role: Role,
     /// `origins`
     pub origins: Vec<String>,
+    /// `[access]`
+    pub access: Access,
     /// `subscribe`
     pub subscribe: Vec<Subscription>,
     /// `listen`
@@ -254,6 +263,7 @@ impl Layer {
         for path in paths.into_iter().flatten().chain(layer.keys.iter_mut().map(|(_, path)| path)) {
             *path = folder.join(&*path);
         }
+        layer.access.anchor(folder);
         Ok(layer)
     }
 
@@ -280,6 +290,7 @@ impl Layer {
             free_space_floor: self.free_space_floor.or(below.free_space_floor),
             wan_limit: self.wan_limit.or(below.wan_limit),
             lan_limit: self.lan_limit.or(below.lan_limit),
+            access: self.access.over(below.access),
             identity: IdentityLayer {
                 ca: self.identity.ca.or(below.identity.ca),
                 cert: self.identity.cert.or(below.identity.cert),
@@ -301,6 +312,7 @@ impl Layer {
                 RoleSetting::Client => Role::Client,
             },
             origins: self.origins.unwrap_or_default(),
+            access: self.access.settle(),
             subscribe: subscribe.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
             listen: self.listen.unwrap_or_else(|| LISTEN_DEFAULT.parse().expect("a literal address")),
             http: self.http.unwrap_or_else(|| HTTP_DEFAULT.parse().expect("a literal address")),

@@ -4,6 +4,7 @@
 //! Whatever takes time (a request, a transfer, an index, putting files in place) is a task that tells the loop
 //! how it ended. Only this crate knows both the brain and the shell.
 
+mod access;
 mod agent;
 mod api;
 mod assembly;
@@ -23,6 +24,7 @@ mod transfer;
 pub mod units;
 mod view;
 
+pub use access::AccessLayer;
 pub use agent::{Agent, AgentError};
 pub use api::{ApiError, GetRequest};
 pub use branchmesh_mesh::ca;

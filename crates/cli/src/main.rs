@@ -3,6 +3,7 @@
 //! Talk goes to stderr, data to stdout. Exit codes: 0 done, 1 failed, 2 wrong command line or configuration,
 //! 3 the local agent does not answer.
 
+mod access;
 mod commands;
 mod demo;
 mod failure;

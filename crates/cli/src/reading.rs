@@ -1,6 +1,6 @@
 //! Looking into a repository: the options that all such commands share, and what they open.
 
-use crate::failure::Failure;
+use crate::{access::ToRepository, failure::Failure};
 use branchmesh_repo::{
     Catalog, CatalogEntry, ContentKeys, Contents, KeyError, Origin, Subscription, read_catalog,
 };
@@ -22,6 +22,8 @@ pub struct Reading {
     /// Content key of a group, to open its releases; may be given several times
     #[arg(long = "content-key", value_name = "G=FILE", value_parser = group_and_file)]
     content_keys: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    access: ToRepository,
 }
 
 /// A repository that is looked into.
@@ -40,7 +42,7 @@ impl Reading {
         let fail = |error: &dyn Error| Failure::failed("the repository cannot be read", error);
         let root = self.root_of_trust()?;
         let keys = self.content_keys().map_err(|error| fail(&error))?;
-        let origin = Origin::open(url).map_err(|error| fail(&error))?;
+        let origin = Origin::open(self.access.address(url)).map_err(|error| fail(&error))?;
         let catalog = read_catalog(&origin, root.as_deref(), &keys).await.map_err(|error| fail(&error))?;
         Ok(Repository { origin, catalog, keys })
     }

@@ -1,6 +1,6 @@
 //! `branchmesh publish` and `promote`.
 
-use crate::{failure::Failure, text};
+use crate::{access::ToRepository, failure::Failure, text};
 use branchmesh_repo::{Keys, Progress, PublishOptions, Published};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -11,7 +11,7 @@ use std::{
 /// Publishes a release of an image: its new blocks, its index, signed metadata.
 #[derive(clap::Args)]
 pub struct Publish {
-    /// The repository: a folder
+    /// The repository: a folder, or s3://, gs://, az://
     #[arg(long, value_name = "URL")]
     repo: String,
     /// Folder with the signing and content keys that `repo init` made
@@ -39,6 +39,8 @@ pub struct Publish {
     /// Files, or folders with all their files
     #[arg(required = true)]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    access: ToRepository,
 }
 
 /// Points a channel to a release.
@@ -49,12 +51,14 @@ pub struct Promote {
     release: String,
     /// The channel
     channel: String,
-    /// The repository: a folder
+    /// The repository: a folder, or s3://, gs://, az://
     #[arg(long, value_name = "URL")]
     repo: String,
     /// Folder with the signing keys
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
+    #[command(flatten)]
+    access: ToRepository,
 }
 
 impl Publish {
@@ -64,7 +68,13 @@ impl Publish {
             channels: self.channels,
             group: self.group,
             zstd_level: self.zstd_level,
-            ..PublishOptions::new(self.repo, keys, &self.image, &self.release, self.paths)
+            ..PublishOptions::new(
+                self.access.address(&self.repo),
+                keys,
+                &self.image,
+                &self.release,
+                self.paths,
+            )
         };
         let (published, took) = publish(options).await?;
         eprintln!(
@@ -107,9 +117,15 @@ impl Promote {
         let Some((image, release)) = self.release.split_once('@') else {
             return Err(Failure::because(format!("{:?} is not NAME@V", self.release)));
         };
-        branchmesh_repo::promote(&self.repo.into(), &Keys::at(&self.keys), image, release, &self.channel)
-            .await
-            .map_err(|error| Failure::failed("the channel was not moved", &error))?;
+        branchmesh_repo::promote(
+            &self.access.address(&self.repo),
+            &Keys::at(&self.keys),
+            image,
+            release,
+            &self.channel,
+        )
+        .await
+        .map_err(|error| Failure::failed("the channel was not moved", &error))?;
         eprintln!("{} of {image} is {release} now", self.channel);
         Ok(())
     }

@@ -1,23 +1,25 @@
 //! `branchmesh repo init`.
 
-use crate::failure::Failure;
+use crate::{access::ToRepository, failure::Failure};
 use branchmesh_repo::Keys;
 use std::path::PathBuf;
 
 /// Makes an empty repository, and outside of it its keys
 #[derive(clap::Args)]
 pub struct Init {
-    /// The repository: a folder
+    /// The repository: a folder, or s3://, gs://, az://
     url: String,
     /// Folder for the signing keys, content keys, and the root of trust for nodes
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
+    #[command(flatten)]
+    access: ToRepository,
 }
 
 impl Init {
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { url, keys } = self;
-        branchmesh_repo::init(&url.as_str().into(), &Keys::at(&keys))
+        let Self { url, keys, access } = self;
+        branchmesh_repo::init(&access.address(&url), &Keys::at(&keys))
             .await
             .map_err(|error| Failure::failed("no repository was made", &error))?;
         eprintln!("made an empty repository in {url}");

@@ -1,6 +1,6 @@
 //! `branchmesh repo list`.
 
-use crate::{failure::Failure, text};
+use crate::{access::ToRepository, failure::Failure, text};
 use branchmesh_repo::{ContentKeys, Origin};
 use std::path::PathBuf;
 
@@ -15,14 +15,16 @@ pub struct List {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    access: ToRepository,
 }
 
 impl List {
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { url, root, json } = self;
+        let Self { url, root, json, access } = self;
         let fail = |error: &dyn std::error::Error| Failure::failed("the repository cannot be listed", error);
         let root = root.map(std::fs::read).transpose().map_err(|error| fail(&error))?;
-        let origin = Origin::open(&url).map_err(|error| fail(&error))?;
+        let origin = Origin::open(access.address(&url)).map_err(|error| fail(&error))?;
         let catalog = branchmesh_repo::read_catalog(&origin, root.as_deref(), &ContentKeys::default())
             .await
             .map_err(|error| fail(&error))?;
@@ -55,7 +57,7 @@ impl List {
             })
             .collect();
         if rows.is_empty() {
-            eprintln!("{url} holds no releases yet");
+            eprintln!("{} holds no releases yet", origin.url());
         } else {
             print!("{}", text::table(&["release", "channels", "group", "size ", "encoded "], &rows));
         }
