@@ -1,6 +1,6 @@
 //! The plaintext of a piece of an index.
 
-use branchmesh_image::{IndexPiece, index::PIECE_BLOCKS_MAX};
+use branchmesh_image::{IndexPiece, piece::PIECE_BLOCKS_MAX};
 
 /// Input: the plaintext.
 pub fn run(bytes: &[u8]) {

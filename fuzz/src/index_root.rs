@@ -1,6 +1,6 @@
 //! The plaintext of an index's root.
 
-use branchmesh_image::{IndexRoot, index::PIECE_PLAIN_MAX, path};
+use branchmesh_image::{IndexRoot, path, piece::PIECE_PLAIN_MAX};
 use std::collections::HashSet;
 
 /// Input: the plaintext.

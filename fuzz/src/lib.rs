@@ -24,7 +24,8 @@ pub mod subscription;
 
 use branchmesh_image::{
     block::BLOCK_ENCODED_MAX,
-    index::{PIECE_PLAIN_MAX, ROOT_PLAIN_MAX},
+    index::ROOT_PLAIN_MAX,
+    piece::PIECE_PLAIN_MAX,
 };
 
 /// A function to be called with any bytes.

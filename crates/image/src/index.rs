@@ -9,11 +9,11 @@
 //! version; a later version may add columns, for example a second encoding of a block as a delta.
 
 use crate::{
-    block::{BLOCK_ENCODED_MAX, BlobRef},
-    chunk::BLOCK_PLAIN_MAX,
+    block::BlobRef,
     codec::{self, CodecError},
-    hash::{BlockId, PackId, PlainHash},
+    hash::PackId,
     path::{self, NameError},
+    piece::{IndexPiece, PIECE_PLAIN_MAX},
     segment::Segments,
 };
 use bincode::{Decode, Encode};
@@ -23,12 +23,6 @@ use std::collections::HashSet;
 pub const INDEX_VERSION: u16 = 1;
 /// Most bytes of an index root's plaintext.
 pub const ROOT_PLAIN_MAX: usize = 64 << 20;
-/// Most bytes of an index piece's plaintext: 1024 rows of some 80 bytes.
-pub const PIECE_PLAIN_MAX: usize = 128 << 10;
-/// Most blocks of a piece.
-pub const PIECE_BLOCKS_MAX: usize = 1024;
-/// A piece ends after a block whose plaintext hash ends in so many zero bits: 256 blocks, 16 MiB on average.
-const PIECE_BOUNDARY_BITS: u32 = 8;
 /// Most bytes of a pack.
 pub const PACK_MAX: u32 = 32 << 20;
 
@@ -104,20 +98,6 @@ pub struct IndexRoot {
     pub pieces: Vec<BlobRef>,
 }
 
-/// The table of a run of blocks, by columns of equal length.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct IndexPiece {
-    version: u16,
-    packs: Vec<PackId>,
-    ids: Vec<BlockId>,
-    plains: Vec<PlainHash>,
-    plain_lens: Vec<u32>,
-    encoded_lens: Vec<u32>,
-    /// Which of `packs`.
-    pack_numbers: Vec<u16>,
-    offsets: Vec<u32>,
-}
-
 /// A whole index: valid, all its blocks known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
@@ -143,7 +123,7 @@ pub enum IndexError {
     Name(#[from] NameError),
 }
 
-fn inconsistent(what: impl Into<String>) -> IndexError {
+pub(crate) fn inconsistent(what: impl Into<String>) -> IndexError {
     IndexError::Inconsistent(what.into())
 }
 
@@ -174,113 +154,6 @@ impl IndexRoot {
             return Err(inconsistent(format!("piece {} is larger than {PIECE_PLAIN_MAX} bytes", piece.id)));
         }
         Ok(root)
-    }
-}
-
-impl IndexPiece {
-    /// The table of `blocks`, at most [`PIECE_BLOCKS_MAX`].
-    ///
-    /// # Panics
-    /// If there are more blocks than that.
-    #[must_use]
-    pub fn of(blocks: &[BlockEntry]) -> Self {
-        assert!(blocks.len() <= PIECE_BLOCKS_MAX, "a piece of {} blocks", blocks.len());
-        let mut packs: Vec<PackId> = Vec::new();
-        let mut pack_numbers = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            let number = packs.iter().position(|pack| *pack == block.pack).unwrap_or_else(|| {
-                packs.push(block.pack);
-                packs.len() - 1
-            });
-            pack_numbers.push(u16::try_from(number).expect("a piece has at most as many packs as blocks"));
-        }
-        Self {
-            version: INDEX_VERSION,
-            packs,
-            ids: blocks.iter().map(|block| block.blob.id).collect(),
-            plains: blocks.iter().map(|block| block.blob.plain).collect(),
-            plain_lens: blocks.iter().map(|block| block.blob.plain_len).collect(),
-            encoded_lens: blocks.iter().map(|block| block.blob.encoded_len).collect(),
-            pack_numbers,
-            offsets: blocks.iter().map(|block| block.offset).collect(),
-        }
-    }
-
-    /// Cuts all blocks of a release into pieces, at boundaries that the blocks themselves choose.
-    pub fn cut(blocks: &[BlockEntry]) -> impl Iterator<Item = Self> {
-        let mut rest = blocks;
-        std::iter::from_fn(move || {
-            let ends_piece = |block: &BlockEntry| {
-                let tail = u32::from_le_bytes(*block.blob.plain.0.last_chunk().expect("a hash has 32 bytes"));
-                tail.trailing_zeros() >= PIECE_BOUNDARY_BITS
-            };
-            let boundary = rest.iter().position(ends_piece).map_or(rest.len(), |at| at + 1);
-            let (piece, after) = rest.split_at(boundary.min(PIECE_BLOCKS_MAX));
-            rest = after;
-            (!piece.is_empty()).then(|| Self::of(piece))
-        })
-    }
-
-    /// How many blocks it lists.
-    #[must_use]
-    pub fn block_count(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// The plaintext that is encoded and stored.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        codec::encode(self)
-    }
-
-    /// Reads and checks a piece.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, IndexError> {
-        let piece: Self = codec::decode::<_, { 2 * PIECE_PLAIN_MAX }>(bytes)?;
-        if piece.version != INDEX_VERSION {
-            return Err(IndexError::Version(piece.version));
-        }
-        let rows = piece.ids.len();
-        let columns = [
-            piece.plains.len(),
-            piece.plain_lens.len(),
-            piece.encoded_lens.len(),
-            piece.pack_numbers.len(),
-            piece.offsets.len(),
-        ];
-        if rows == 0 || rows > PIECE_BLOCKS_MAX || columns.iter().any(|column| *column != rows) {
-            return Err(inconsistent("a piece's columns differ in length, or it has too many rows, or none"));
-        }
-        for row in 0..rows {
-            piece.check_row(row)?;
-        }
-        Ok(piece)
-    }
-
-    fn check_row(&self, row: usize) -> Result<(), IndexError> {
-        let (plain, encoded) = (self.plain_lens[row] as usize, self.encoded_lens[row]);
-        if plain == 0 || plain > BLOCK_PLAIN_MAX || encoded == 0 || encoded as usize > BLOCK_ENCODED_MAX {
-            return Err(inconsistent(format!("block {} has an impossible length", self.ids[row])));
-        }
-        if self.offsets[row].checked_add(encoded).is_none_or(|end| end > PACK_MAX) {
-            return Err(inconsistent(format!("block {} lies beyond the end of its pack", self.ids[row])));
-        }
-        if usize::from(self.pack_numbers[row]) >= self.packs.len() {
-            return Err(inconsistent(format!("block {} lies in a pack that is not named", self.ids[row])));
-        }
-        Ok(())
-    }
-
-    fn entries(&self) -> impl Iterator<Item = BlockEntry> + '_ {
-        (0..self.ids.len()).map(|row| BlockEntry {
-            blob: BlobRef {
-                id: self.ids[row],
-                plain: self.plains[row],
-                encoded_len: self.encoded_lens[row],
-                plain_len: self.plain_lens[row],
-            },
-            pack: self.packs[usize::from(self.pack_numbers[row])],
-            offset: self.offsets[row],
-        })
     }
 }
 
@@ -351,11 +224,12 @@ impl Index {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::hash::{BlockId, PlainHash};
     use proptest::prelude::*;
 
-    fn block(number: u32) -> BlockEntry {
+    pub(crate) fn block(number: u32) -> BlockEntry {
         let name = number.to_le_bytes();
         BlockEntry {
             blob: BlobRef {
@@ -369,7 +243,7 @@ mod tests {
         }
     }
 
-    fn root(files: Vec<FileEntry>) -> IndexRoot {
+    pub(crate) fn root(files: Vec<FileEntry>) -> IndexRoot {
         IndexRoot {
             version: INDEX_VERSION,
             image: "xp".into(),
@@ -381,25 +255,6 @@ mod tests {
 
     fn file(path: &str, size: u64, extents: Vec<Extent>) -> FileEntry {
         FileEntry { path: path.into(), size, mode: 0o644, extents }
-    }
-
-    #[test]
-    fn pieces_hold_all_blocks_in_order_and_an_insertion_changes_few_of_them() {
-        let blocks: Vec<BlockEntry> = (0..20_000).map(block).collect();
-        let pieces: Vec<IndexPiece> = IndexPiece::cut(&blocks).collect();
-        assert!((40..200).contains(&pieces.len()), "{} pieces", pieces.len());
-        for piece in &pieces {
-            let bytes = piece.to_bytes();
-            assert!(bytes.len() <= PIECE_PLAIN_MAX);
-            assert_eq!(&IndexPiece::from_bytes(&bytes).unwrap(), piece);
-        }
-        let index = Index::assemble(root(Vec::new()), &pieces).unwrap();
-        assert_eq!(index.blocks(), blocks);
-
-        let mut longer = blocks;
-        longer.insert(5000, block(77_777));
-        let changed = IndexPiece::cut(&longer).filter(|piece| !pieces.contains(piece)).count();
-        assert!((1..=2).contains(&changed), "{changed} pieces changed");
     }
 
     #[test]
@@ -428,24 +283,6 @@ mod tests {
         }
         let future = IndexRoot { version: 2, ..good };
         assert!(matches!(IndexRoot::from_bytes(&future.to_bytes()), Err(IndexError::Version(2))));
-    }
-
-    #[test]
-    fn a_piece_that_contradicts_itself_is_refused() {
-        type Spoil = fn(&mut IndexPiece);
-        let spoilers: [Spoil; 6] = [
-            |piece| piece.ids.truncate(1),
-            |piece| piece.offsets[0] = PACK_MAX,
-            |piece| piece.pack_numbers[0] = 9,
-            |piece| piece.encoded_lens[0] = u32::MAX,
-            |piece| piece.plain_lens[0] = 0,
-            |piece| piece.version = 9,
-        ];
-        for (number, spoil) in spoilers.iter().enumerate() {
-            let mut piece = IndexPiece::of(&[block(0), block(1)]);
-            spoil(&mut piece);
-            assert!(IndexPiece::from_bytes(&piece.to_bytes()).is_err(), "spoiler {number}");
-        }
     }
 
     proptest! {

@@ -14,6 +14,7 @@ pub mod crypt;
 pub mod hash;
 pub mod index;
 pub mod path;
+pub mod piece;
 pub mod segment;
 
 pub use block::{BlobRef, BlockError, Decoder, Encoder, PlainBlock, VerifiedBlock};
@@ -21,5 +22,6 @@ pub use block_size::{BlockSize, BlockSizeError};
 pub use chunk::{Chunker, Cut, Source};
 pub use crypt::{Cipher, GroupKey};
 pub use hash::{BlockId, IndexId, PackId, PlainHash};
-pub use index::{BlockEntry, Extent, FileEntry, Index, IndexError, IndexPiece, IndexRoot, Location};
+pub use index::{BlockEntry, Extent, FileEntry, Index, IndexError, IndexRoot, Location};
+pub use piece::{IndexPiece, PieceCutter};
 pub use segment::{Segment, Segments};
