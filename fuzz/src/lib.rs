@@ -22,11 +22,7 @@ pub mod requirement;
 pub mod sample;
 pub mod subscription;
 
-use branchmesh_image::{
-    block::BLOCK_ENCODED_MAX,
-    index::ROOT_PLAIN_MAX,
-    piece::PIECE_PLAIN_MAX,
-};
+use branchmesh_image::{block::BLOCK_ENCODED_MAX, index::ROOT_PLAIN_MAX, piece::PIECE_PLAIN_MAX};
 
 /// A function to be called with any bytes.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use branchmesh_image::{
     BlobRef, BlockError, BlockId, Cipher, Decoder, Index, IndexError, IndexId, IndexPiece, IndexRoot,
     VerifiedBlock, index::ROOT_PLAIN_MAX,
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 
 /// Most blocks of an index that is read: 256 GiB at the average block size. Bounds the memory of the block table
 /// at some 450 MiB.
@@ -45,29 +45,54 @@ pub async fn load_index(
     cipher: Cipher,
     parts: &dyn PartSource,
 ) -> Result<Index, LoadIndexError> {
+    let mut decoder = Decoder::new(cipher)?;
+    let index = load_root(root, &mut decoder, parts).await?;
+    let mut count = 0;
+    let mut loaded = Vec::new();
+    let mut arriving = Box::pin(pieces(IndexId(root.id.0), index.pieces.clone(), parts));
+    while let Some((blob, block)) = arriving.next().await {
+        let piece = decode_piece(&blob, &block?, &mut decoder)?;
+        count += piece.block_count();
+        if count > INDEX_BLOCKS_MAX {
+            return Err(LoadIndexError::TooLarge(format!("it has more than {INDEX_BLOCKS_MAX} blocks")));
+        }
+        loaded.push(piece);
+    }
+    drop(arriving);
+    Ok(Index::assemble(index, &loaded)?)
+}
+
+/// Reads the root of an index.
+pub(crate) async fn load_root(
+    root: &BlobRef,
+    decoder: &mut Decoder,
+    parts: &dyn PartSource,
+) -> Result<IndexRoot, LoadIndexError> {
     if root.plain_len as usize > ROOT_PLAIN_MAX {
         return Err(LoadIndexError::TooLarge(format!("its root has {} bytes", root.plain_len)));
     }
-    let release = IndexId(root.id.0);
-    let mut decoder = Decoder::new(cipher)?;
-    let bytes = decoder.decode(root, &part(parts, release, root).await?)?;
-    let index = IndexRoot::from_bytes(&bytes)?;
+    let bytes = decoder.decode(root, &part(parts, IndexId(root.id.0), root).await?)?;
+    Ok(IndexRoot::from_bytes(&bytes)?)
+}
 
-    let mut blocks = 0;
-    let mut pieces = Vec::new();
-    let mut arriving = stream::iter(index.pieces.clone())
-        .map(|blob| async move { Ok::<_, LoadIndexError>((blob, part(parts, release, &blob).await?)) })
-        .buffered(PIECES_IN_FLIGHT);
-    while let Some((blob, block)) = arriving.try_next().await? {
-        let piece = IndexPiece::from_bytes(&decoder.decode(&blob, &block)?)?;
-        blocks += piece.block_count();
-        if blocks > INDEX_BLOCKS_MAX {
-            return Err(LoadIndexError::TooLarge(format!("it has more than {INDEX_BLOCKS_MAX} blocks")));
-        }
-        pieces.push(piece);
-    }
-    drop(arriving);
-    Ok(Index::assemble(index, &pieces)?)
+/// Fetches pieces of the index of `release`: in order, some at once, each on its own.
+pub(crate) fn pieces(
+    release: IndexId,
+    wanted: Vec<BlobRef>,
+    parts: &dyn PartSource,
+) -> impl Stream<Item = (BlobRef, Result<VerifiedBlock, LoadIndexError>)> + Send {
+    stream::iter(wanted)
+        .map(move |blob| async move { (blob, part(parts, release, &blob).await) })
+        .buffered(PIECES_IN_FLIGHT)
+}
+
+/// The piece that `block` is.
+pub(crate) fn decode_piece(
+    blob: &BlobRef,
+    block: &VerifiedBlock,
+    decoder: &mut Decoder,
+) -> Result<IndexPiece, LoadIndexError> {
+    Ok(IndexPiece::from_bytes(&decoder.decode(blob, block)?)?)
 }
 
 /// A part that is the one that was asked for. Its bytes are proved; that they are *these* bytes is checked here.

@@ -16,6 +16,9 @@ pub(crate) const TIMESTAMP: &str = "timestamp.json";
 /// The repository's current root of trust.
 pub(crate) const ROOT: &str = "root.json";
 
+/// The folder of all packs.
+pub(crate) const PACKS: &str = "packs";
+
 /// Longest name of a metadata file: a role's name and a version number.
 const METADATA_NAME_MAX: usize = 128;
 
@@ -34,6 +37,12 @@ pub(crate) fn index_path(part: &BlockId) -> String {
 pub(crate) fn pack_path(pack: &PackId) -> String {
     let name = pack.to_string();
     format!("packs/{}/{name}.pack", &name[..2])
+}
+
+/// The pack that lies at `path`; `None` for other files.
+pub(crate) fn pack_of(path: &str) -> Option<PackId> {
+    let pack = path.rsplit('/').next()?.strip_suffix(".pack")?.parse().ok()?;
+    (path == pack_path(&pack)).then_some(pack)
 }
 
 /// Whether `name` can be a metadata file's name. Names come from peers too, and become paths and URLs.
@@ -61,6 +70,10 @@ mod tests {
     fn paths_spread_over_256_folders() {
         let pack = PackId([0xab; 32]);
         assert_eq!(pack_path(&pack), format!("packs/ab/{}.pack", "ab".repeat(32)));
+        assert_eq!(pack_of(&pack_path(&pack)), Some(pack));
+        for other in ["", "packs/ab", "packs/cd/x.pack", &pack_path(&pack).replace("/ab/", "/aa/")] {
+            assert_eq!(pack_of(other), None, "{other:?}");
+        }
         assert_eq!(index_path(&BlockId([1; 32])), format!("indexes/01/{}", "01".repeat(32)));
     }
 

@@ -46,7 +46,9 @@ pub use layout::METADATA_MAX;
 pub use metadata::MetadataError;
 pub use origin::{Origin, OriginError, Throttle};
 pub use place::PlaceError;
-pub use publish::{Progress, PublishError, PublishOptions, Published, promote, publish, renew};
+pub use publish::{
+    BlockTableError, Progress, PublishError, PublishOptions, Published, promote, publish, renew,
+};
 pub use requirement::{Facts, Requirement, RequirementError, Unmet};
 pub use source::{MetadataSource, PartSource, SourceError};
 pub use source_files::FileError;

@@ -8,38 +8,36 @@ use branchmesh_image::{BlobRef, BlockEntry, BlockId, PackId, VerifiedBlock, inde
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
+/// Most entries that wait for the open pack to get its name: 28 MiB of memory. So many known blocks, 16 GiB of
+/// plaintext, between two that are new close a pack before it is full.
+const WAITING_MAX: usize = 1 << 18;
+
 /// Takes the blocks of a release in their order and puts the new ones into packs. Holds at most two packs in
 /// memory: one that is filled, one that is written.
 pub(crate) struct PackWriter {
     place: Place,
-    /// The block table. Blocks of the open pack have a pack id of zeros until it is closed.
-    blocks: Vec<BlockEntry>,
     open: Vec<u8>,
-    /// Which of `blocks` lie in the open pack.
+    /// The blocks from the first in the open pack on. Those in the open pack have a pack id of zeros.
+    waiting: Vec<BlockEntry>,
+    /// Which of `waiting` lie in the open pack.
     open_blocks: Vec<usize>,
+    /// Blocks whose place is known, until they are taken.
+    placed: Vec<BlockEntry>,
     writing: Option<JoinHandle<Result<(), PlaceError>>>,
     /// Packs that were not in the repository before.
-    created: Vec<PackId>,
+    created: Vec<String>,
     new_blocks: u64,
     new_bytes: u64,
-}
-
-/// What a [`PackWriter`] did.
-pub(crate) struct Packed {
-    pub(crate) blocks: Vec<BlockEntry>,
-    /// Blocks that were not in the repository before.
-    pub(crate) new_blocks: u64,
-    /// Their encoded bytes.
-    pub(crate) new_bytes: u64,
 }
 
 impl PackWriter {
     pub(crate) fn new(place: &Place) -> Self {
         Self {
             place: place.clone(),
-            blocks: Vec::new(),
             open: Vec::new(),
+            waiting: Vec::new(),
             open_blocks: Vec::new(),
+            placed: Vec::new(),
             writing: None,
             created: Vec::new(),
             new_blocks: 0,
@@ -48,8 +46,13 @@ impl PackWriter {
     }
 
     /// The next block is in the repository already.
-    pub(crate) fn push_known(&mut self, entry: BlockEntry) {
-        self.blocks.push(entry);
+    pub(crate) async fn push_known(&mut self, entry: BlockEntry) -> Result<(), PlaceError> {
+        if self.open_blocks.is_empty() {
+            self.placed.push(entry);
+            return Ok(());
+        }
+        self.waiting.push(entry);
+        self.close_if_many_wait().await
     }
 
     /// The next block is new.
@@ -58,51 +61,65 @@ impl PackWriter {
         if self.open.len() + length > PACK_MAX as usize {
             self.close_pack().await?;
         }
+        if self.open.is_empty() {
+            // All at once: growing step by step would copy it, and end up with twice the room.
+            self.open.reserve_exact(PACK_MAX as usize);
+        }
         let offset = u32::try_from(self.open.len()).expect("a pack has at most 32 MiB");
-        self.open_blocks.push(self.blocks.len());
-        self.blocks.push(BlockEntry { blob, pack: PackId([0; 32]), offset });
+        self.open_blocks.push(self.waiting.len());
+        self.waiting.push(BlockEntry { blob, pack: PackId([0; 32]), offset });
         self.open.extend_from_slice(block.bytes());
         self.new_blocks += 1;
         self.new_bytes += length as u64;
-        Ok(())
+        self.close_if_many_wait().await
     }
 
-    /// Writes what is left; all packs are durable when it returns.
-    pub(crate) async fn finish(&mut self) -> Result<Packed, PlaceError> {
+    /// The next blocks of the release, in order, as far as their place is known.
+    pub(crate) fn take_placed(&mut self) -> Vec<BlockEntry> {
+        std::mem::take(&mut self.placed)
+    }
+
+    /// Writes what is left; all packs are durable, and all blocks placed, when it returns.
+    pub(crate) async fn finish(&mut self) -> Result<(), PlaceError> {
         self.close_pack().await?;
-        self.written().await?;
-        Ok(Packed {
-            blocks: std::mem::take(&mut self.blocks),
-            new_blocks: self.new_blocks,
-            new_bytes: self.new_bytes,
-        })
+        self.written().await
+    }
+
+    /// Blocks that were not in the repository before, and their encoded bytes.
+    pub(crate) fn added(&self) -> (u64, u64) {
+        (self.new_blocks, self.new_bytes)
     }
 
     /// Removes the packs that this writer brought into the repository, because no index will name them.
     pub(crate) async fn discard(mut self) {
         // Its result does not matter any more, but it must not come after the removal.
         let _ = self.written().await;
-        for pack in &self.created {
-            if let Err(error) = self.place.remove(&layout::pack_path(pack)).await {
-                tracing::warn!(%error, %pack, "a pack that no release needs is left in the repository");
-            }
-        }
+        self.place.remove_leftovers(&self.created).await;
+    }
+
+    async fn close_if_many_wait(&mut self) -> Result<(), PlaceError> {
+        if self.waiting.len() >= WAITING_MAX { self.close_pack().await } else { Ok(()) }
     }
 
     async fn close_pack(&mut self) -> Result<(), PlaceError> {
         if self.open_blocks.is_empty() {
             return Ok(());
         }
-        let pack = pack_id(self.open_blocks.iter().map(|&at| &self.blocks[at].blob.id));
-        for at in std::mem::take(&mut self.open_blocks) {
-            self.blocks[at].pack = pack;
+        let pack = pack_id(self.open_blocks.iter().map(|&at| &self.waiting[at].blob.id));
+        for at in self.open_blocks.drain(..) {
+            self.waiting[at].pack = pack;
         }
+        self.placed.append(&mut self.waiting);
         let bytes = Bytes::from(std::mem::take(&mut self.open));
         let path = layout::pack_path(&pack);
         self.written().await?;
-        // A pack of that name may be left from a publication that was killed, whole or not: it is written again.
+        // A pack of that name may be left from a publication that was killed. Only a cloud's is sure to be whole.
+        if self.place.has_arrived(&path, bytes.len() as u64).await? {
+            tracing::debug!(%pack, "it was uploaded before");
+            return Ok(());
+        }
         if self.place.size(&path).await?.is_none() {
-            self.created.push(pack);
+            self.created.push(path.clone());
         }
         let place = self.place.clone();
         self.writing = Some(tokio::spawn(async move { place.put(&path, bytes).await }));

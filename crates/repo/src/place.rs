@@ -228,6 +228,20 @@ impl Place {
         }
     }
 
+    /// Removes files that nothing will name, of a publication that failed.
+    pub(crate) async fn remove_leftovers(&self, paths: &[String]) {
+        for path in paths {
+            if let Err(error) = self.remove(path).await {
+                tracing::warn!(%error, %path, "a file that no release needs is left in the repository");
+            }
+        }
+    }
+
+    /// Whether files that arrived before the line broke are worth keeping for the next attempt.
+    pub(crate) fn keeps_uploads(&self) -> bool {
+        matches!(self.ground, Ground::Cloud)
+    }
+
     /// Writes a file of a cloud if `mode` allows it: whether the file holds `bytes` now.
     async fn put_if(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<bool, PlaceError> {
         let location = StorePath::from(path);

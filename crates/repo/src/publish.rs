@@ -3,11 +3,14 @@
 //! Everything that a release adds is written before the metadata that names it, and `timestamp.json` last of
 //! all, so that a reader sees the release or doesn't, and a publisher may be killed at any moment.
 
+mod block_table;
 mod encode;
+mod index_writer;
 mod known;
 mod progress;
 mod store;
 
+pub use block_table::BlockTableError;
 pub use progress::Progress;
 
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
     source_files::{self, FileError},
 };
 use branchmesh_image::{
-    BlobRef, BlockError, Cipher,
+    BlobRef, BlockError, BlockSize, Cipher,
     block::ZSTD_LEVEL_DEFAULT,
     path::{self, NameError},
 };
@@ -52,6 +55,9 @@ pub struct PublishOptions {
     pub requires: Vec<Requirement>,
     /// zstd level, [`ZSTD_LEVEL_DEFAULT`] unless somebody has a reason.
     pub zstd_level: i32,
+    /// How large its blocks are on average; `None` for those of the image's newest release, the default for its
+    /// first one.
+    pub block_size: Option<BlockSize>,
 }
 
 impl PublishOptions {
@@ -75,6 +81,7 @@ impl PublishOptions {
             labels: BTreeMap::new(),
             requires: Vec::new(),
             zstd_level: ZSTD_LEVEL_DEFAULT,
+            block_size: None,
         }
     }
 }
@@ -157,6 +164,9 @@ pub enum PublishError {
         #[source]
         source: LoadIndexError,
     },
+    /// There is no room for what has to be remembered meanwhile.
+    #[error(transparent)]
+    Table(#[from] BlockTableError),
     /// A block cannot be encoded.
     #[error("a block cannot be encoded")]
     Block(#[from] BlockError),
@@ -186,11 +196,12 @@ pub async fn publish(options: PublishOptions, progress: &dyn Progress) -> Result
             Cipher::Group(keys.group(name, has_releases)?)
         }
     };
-    let known = known::known_blocks(&place, catalog, image, group.as_deref(), &cipher).await?;
-    let stored = store(&place, files, known, &cipher, &options, progress).await?;
+    let known = known::known(&place, catalog, image, group.as_deref(), &cipher).await?;
+    let size = options.block_size.unwrap_or_default();
+    let stored = store(&place, files, size, known, &cipher, &options, progress).await?;
 
     let last_sequence = metadata.catalog().releases.iter().map(|entry| entry.sequence).max();
-    let published = stored.summary(&options);
+    let published = stored.published;
     let entry = CatalogEntry {
         image: image.clone(),
         release: release.clone(),

@@ -71,6 +71,11 @@ pub enum FileError {
         crate::INDEX_BLOCKS_MAX
     )]
     TooManyBlocks,
+    /// More holes than an index describes.
+    #[error(
+        "the files have more than {0} holes and stretches of data, which is more than a release can have"
+    )]
+    TooManyExtents(usize),
     /// Nobody wants the result any more.
     #[error("reading the files was stopped")]
     Stopped,

@@ -4,13 +4,16 @@
 //! the reader found goes through one ordered queue, in which a new block is a promise that an encoder keeps:
 //! so the blocks come out in the order of the files, however long each takes.
 
+use super::{
+    PublishError,
+    block_table::{BlockTable, Lookup, Met},
+};
 use crate::source_files::{FileError, OpenFile, SourceFile};
 use branchmesh_image::{
-    BlobRef, BlockEntry, BlockError, BlockSize, Chunker, Cut, Encoder, Extent, FileEntry, PlainHash,
+    BlobRef, BlockEntry, BlockError, BlockSize, Chunker, Cut, Encoder, Extent, FileEntry, PlainBlock,
     VerifiedBlock,
 };
 use std::{
-    collections::HashMap,
     sync::{
         Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -27,6 +30,12 @@ use tokio::{
 const STEPS_MAX: usize = 128;
 /// Blocks that wait for an encoder. They are among the steps.
 const JOBS_MAX: usize = 64;
+
+/// Most encoders: zstd holds up to 5 MiB for each at its highest levels. At the usual ones the reader is busy
+/// long before so many are.
+pub(super) const ENCODERS_MAX: usize = 16;
+/// Most extents of a release: 64 MiB in memory.
+const EXTENTS_MAX: usize = 4 << 20;
 
 /// An encoded block, or why it has none.
 pub(super) type Encoded = Result<(BlobRef, VerifiedBlock), BlockError>;
@@ -46,18 +55,19 @@ pub(super) struct Encoding {
     /// Ends when all files are read, or one cannot be. Who stops receiving stops the work.
     pub(super) steps: mpsc::Receiver<Step>,
     /// The files, as the index lists them.
-    pub(super) files: JoinHandle<Result<Vec<FileEntry>, FileError>>,
+    pub(super) files: JoinHandle<Result<Vec<FileEntry>, PublishError>>,
 }
 
 struct Job {
-    plain: Vec<u8>,
+    plain: PlainBlock,
     reply: oneshot::Sender<Encoded>,
 }
 
-/// Starts to read and encode `files`, with a thread for each of the `encoders`.
+/// Starts to read and encode `files`, with a thread for each of the `encoders`. Blocks in `table` are known.
 pub(super) fn start(
     files: Vec<SourceFile>,
-    known: HashMap<PlainHash, BlockEntry>,
+    size: BlockSize,
+    table: BlockTable,
     encoders: Vec<Encoder>,
 ) -> Encoding {
     let (sender, steps) = mpsc::channel(STEPS_MAX);
@@ -69,8 +79,8 @@ pub(super) fn start(
                 scope.spawn(|| encode(&queue, encoder));
             }
             // Dropped at the end of the scope's body, which ends the encoders.
-            let reader = Reader { known, seen: HashMap::new(), jobs, steps: sender };
-            reader.read_all(&files)
+            let reader = Reader { size, table: table.lookup()?, jobs, steps: sender, extents: 0 };
+            reader.read_all(files)
         })
     });
     Encoding { steps, files }
@@ -81,31 +91,31 @@ fn encode(queue: &Mutex<Receiver<Job>>, mut encoder: Encoder) {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { plain, reply }) = job else { return };
         // Nobody waits for it when the publication was given up.
-        let _ = reply.send(encoder.encode(&plain));
+        let _ = reply.send(encoder.encode_block(&plain));
     }
 }
 
-struct Reader {
-    /// Blocks of earlier releases.
-    known: HashMap<PlainHash, BlockEntry>,
-    /// Blocks of this release, and their index.
-    seen: HashMap<PlainHash, u32>,
+struct Reader<'a> {
+    size: BlockSize,
+    table: Lookup<'a>,
     jobs: SyncSender<Job>,
     steps: mpsc::Sender<Step>,
+    /// Extents of the files that were read.
+    extents: usize,
 }
 
-impl Reader {
-    fn read_all(mut self, files: &[SourceFile]) -> Result<Vec<FileEntry>, FileError> {
-        files.iter().map(|file| self.read(file)).collect()
+impl Reader<'_> {
+    fn read_all(mut self, files: Vec<SourceFile>) -> Result<Vec<FileEntry>, PublishError> {
+        files.into_iter().map(|file| self.read(file)).collect()
     }
 
-    fn read(&mut self, file: &SourceFile) -> Result<FileEntry, FileError> {
-        let unreadable = |source| FileError::Unreadable { path: file.disk.clone(), source };
-        let open = OpenFile::open(file)?;
+    fn read(&mut self, file: SourceFile) -> Result<FileEntry, PublishError> {
+        let open = OpenFile::open(&file)?;
         let mut extents = Vec::new();
         let mut read = 0;
-        for cut in Chunker::new(open.content(), BlockSize::default()) {
-            match cut.map_err(unreadable)? {
+        for cut in Chunker::new(open.content(), self.size) {
+            let cut = cut.map_err(|source| FileError::Unreadable { path: file.disk.clone(), source })?;
+            match cut {
                 Cut::Hole(length) => {
                     read += length;
                     extents.push(Extent::Hole(length));
@@ -116,29 +126,30 @@ impl Reader {
                     append(&mut extents, self.block(plain)?);
                 }
             }
+            if self.extents + extents.len() > EXTENTS_MAX {
+                return Err(FileError::TooManyExtents(EXTENTS_MAX).into());
+            }
         }
         open.check_unchanged(read)?;
-        Ok(FileEntry { path: file.path.clone(), size: read, mode: open.mode(), extents })
+        self.extents += extents.len();
+        extents.shrink_to_fit();
+        Ok(FileEntry { path: file.path, size: read, mode: open.mode(), extents })
     }
 
     /// The index of the block with this plaintext, which may be a new one.
-    fn block(&mut self, plain: Vec<u8>) -> Result<u32, FileError> {
-        let hash = PlainHash::of(&plain);
-        if let Some(index) = self.seen.get(&hash) {
-            self.send(Step::Nothing(plain.len() as u64))?;
-            return Ok(*index);
+    fn block(&mut self, plain: Vec<u8>) -> Result<u32, PublishError> {
+        let plain = PlainBlock::new(plain);
+        let met = self.table.meet(plain.hash())?;
+        if self.table.count() > crate::INDEX_BLOCKS_MAX {
+            return Err(FileError::TooManyBlocks.into());
         }
-        let index = u32::try_from(self.seen.len()).map_err(|_| FileError::TooManyBlocks)?;
-        if self.seen.len() >= crate::INDEX_BLOCKS_MAX {
-            return Err(FileError::TooManyBlocks);
-        }
-        self.seen.insert(hash, index);
-        let step = match self.known.get(&hash) {
-            Some(entry) => Step::Known(*entry),
-            None => {
+        let (index, step) = match met {
+            Met::Again(index) => (index, Step::Nothing(plain.bytes().len() as u64)),
+            Met::Known(index, entry) => (index, Step::Known(entry)),
+            Met::New(index) => {
                 let (reply, encoded) = oneshot::channel();
                 self.jobs.send(Job { plain, reply }).map_err(|_| FileError::Stopped)?;
-                Step::New(encoded)
+                (index, Step::New(encoded))
             }
         };
         self.send(step)?;

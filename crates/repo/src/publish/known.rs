@@ -1,57 +1,52 @@
-//! Which plaintext the repository holds already, and where: blocks of earlier releases are used again as they
-//! are, so that their ids stay the same and nobody stores or fetches them twice.
+//! What the repository holds already: blocks of earlier releases are used again as they are, so that their ids
+//! stay the same and nobody stores or fetches them twice, and so are the pieces of their indexes.
 
-use super::PublishError;
+use super::{PublishError, block_table::BlockTable};
 use crate::{
     catalog::{Catalog, CatalogEntry},
-    index_io::{LoadIndexError, load_index},
+    index_io::{self, LoadIndexError},
     layout,
     place::Place,
 };
-use branchmesh_image::{BlockEntry, BlockError, Cipher, PackId, PlainHash};
-use std::collections::{HashMap, HashSet};
+use branchmesh_image::{BlockEntry, BlockError, BlockId, Cipher, Decoder, IndexId, PackId};
+use futures::StreamExt;
+use std::{
+    collections::{HashMap, HashSet},
+    error::Error,
+};
 
-/// Blocks that are remembered while publishing: 64 GiB of plaintext in some 170 MiB of memory. The newest
-/// releases come first.
-const KNOWN_BLOCKS_MAX: usize = 1 << 20;
+/// What a new release may use.
+pub(super) struct Known {
+    /// Blocks that lie in a pack that is there.
+    pub(super) blocks: BlockTable,
+    /// Index pieces that are there, intact.
+    pub(super) pieces: HashSet<BlockId>,
+}
 
-/// The blocks of earlier releases that a release of `image` for `group` may use: those of the same group,
-/// because others are encrypted with another key, or not at all.
-pub(super) async fn known_blocks(
+/// What earlier releases hold that a release of `image` for `group` may use: those of the same group, because
+/// others are encrypted with another key, or not at all. The blocks of the image's newest releases come first.
+pub(super) async fn known(
     place: &Place,
     catalog: &Catalog,
     image: &str,
     group: Option<&str>,
     cipher: &Cipher,
-) -> Result<HashMap<PlainHash, BlockEntry>, PublishError> {
-    let mut known: HashMap<PlainHash, BlockEntry> = HashMap::new();
-    for entry in candidates(catalog, image, group) {
-        if known.len() >= KNOWN_BLOCKS_MAX {
-            break;
-        }
-        let index = match load_index(&entry.root, cipher.clone(), place.origin()).await {
-            Ok(index) => index,
-            Err(error) if is_wrong_key(&error) => {
-                return Err(PublishError::WrongGroupKey { release: entry.name(), source: error });
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(
-                    error,
-                    release = entry.name(),
-                    "its blocks are not used again: its index is damaged"
-                );
-                continue;
-            }
-        };
-        let room = KNOWN_BLOCKS_MAX - known.len();
-        for block in index.blocks().iter().take(room) {
-            // A newer release's entry stays.
-            known.entry(block.blob.plain).or_insert(*block);
-        }
+) -> Result<Known, PublishError> {
+    let mut survey = Survey {
+        place,
+        pack_sizes: HashMap::new(),
+        damaged_packs: HashSet::new(),
+        decoder: Decoder::new(cipher.clone())?,
+        known: Known { blocks: BlockTable::new()?, pieces: HashSet::new() },
+    };
+    let candidates = candidates(catalog, image, group);
+    if !candidates.is_empty() {
+        survey.pack_sizes = pack_sizes(place).await?;
     }
-    forget_what_is_gone(place, &mut known).await?;
-    Ok(known)
+    for entry in candidates {
+        survey.add(entry).await?;
+    }
+    Ok(survey.known)
 }
 
 /// The releases whose blocks may be used: those of the same image first, the newest first.
@@ -62,27 +57,72 @@ fn candidates<'a>(catalog: &'a Catalog, image: &str, group: Option<&str>) -> Vec
     entries
 }
 
-/// Drops blocks whose pack is missing or too short: they are stored again.
-async fn forget_what_is_gone(
-    place: &Place,
-    known: &mut HashMap<PlainHash, BlockEntry>,
-) -> Result<(), PublishError> {
-    let mut ends: HashMap<PackId, u64> = HashMap::new();
-    for block in known.values() {
-        let end = u64::from(block.offset) + u64::from(block.blob.encoded_len);
-        let known_end = ends.entry(block.pack).or_default();
-        *known_end = end.max(*known_end);
-    }
-    let mut gone = HashSet::new();
-    for (pack, end) in ends {
-        let size = place.size(&layout::pack_path(&pack)).await?;
-        if size.is_none_or(|size| size < end) {
-            tracing::warn!(%pack, "missing or cut short in the repository: its blocks are stored again");
-            gone.insert(pack);
+/// How long each pack is. One listing instead of a question for each.
+async fn pack_sizes(place: &Place) -> Result<HashMap<PackId, u64>, PublishError> {
+    let listed = place.list(layout::PACKS).await?;
+    Ok(listed.into_iter().filter_map(|file| Some((layout::pack_of(&file.path)?, file.size))).collect())
+}
+
+struct Survey<'a> {
+    place: &'a Place,
+    pack_sizes: HashMap<PackId, u64>,
+    /// Packs that somebody was warned of.
+    damaged_packs: HashSet<PackId>,
+    decoder: Decoder,
+    known: Known,
+}
+
+impl Survey<'_> {
+    /// Adds what `entry` holds and no release before it did. Most pieces of a release are those of the one before.
+    async fn add(&mut self, entry: &CatalogEntry) -> Result<(), PublishError> {
+        let origin = self.place.origin();
+        let root = match index_io::load_root(&entry.root, &mut self.decoder, origin).await {
+            Ok(root) => root,
+            Err(error) if is_wrong_key(&error) => {
+                return Err(PublishError::WrongGroupKey { release: entry.name(), source: error });
+            }
+            Err(error) => {
+                warn_of_damage(entry, &error);
+                return Ok(());
+            }
+        };
+        let mut wanted = root.pieces;
+        wanted.retain(|piece| !self.known.pieces.contains(&piece.id));
+        let mut arriving = Box::pin(index_io::pieces(IndexId(entry.root.id.0), wanted, origin));
+        while let Some((blob, part)) = arriving.next().await {
+            match part.and_then(|part| index_io::decode_piece(&blob, &part, &mut self.decoder)) {
+                Ok(piece) => {
+                    let usable: Vec<_> = piece.entries().filter(|block| self.is_there(block)).collect();
+                    self.known.blocks.add_known(usable.into_iter())?;
+                    self.known.pieces.insert(blob.id);
+                }
+                Err(error) => warn_of_damage(entry, &error),
+            }
         }
+        Ok(())
     }
-    known.retain(|_, block| !gone.contains(&block.pack));
-    Ok(())
+
+    /// Whether the block's pack is there and reaches far enough. Blocks of others are stored again.
+    fn is_there(&mut self, block: &BlockEntry) -> bool {
+        let end = u64::from(block.offset) + u64::from(block.blob.encoded_len);
+        if self.pack_sizes.get(&block.pack).is_some_and(|size| *size >= end) {
+            return true;
+        }
+        if self.damaged_packs.insert(block.pack) {
+            let pack = block.pack;
+            tracing::warn!(%pack, "missing or cut short in the repository: its blocks are stored again");
+        }
+        false
+    }
+}
+
+fn warn_of_damage(entry: &CatalogEntry, error: &LoadIndexError) {
+    let error = error as &dyn Error;
+    tracing::warn!(
+        error,
+        release = entry.name(),
+        "a part of its index is damaged: the blocks are stored again"
+    );
 }
 
 fn is_wrong_key(error: &LoadIndexError) -> bool {
