@@ -9,6 +9,7 @@ mod demo;
 mod failure;
 mod local_agent;
 mod logging;
+mod progress;
 mod reading;
 mod text;
 

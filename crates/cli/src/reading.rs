@@ -2,7 +2,7 @@
 
 use crate::{access::ToRepository, failure::Failure};
 use branchmesh_repo::{
-    Catalog, CatalogEntry, ContentKeys, Contents, KeyError, Origin, Subscription, read_catalog,
+    Address, Catalog, CatalogEntry, ContentKeys, Contents, KeyError, Origin, Subscription, read_catalog,
 };
 use std::{
     error::Error,
@@ -37,12 +37,17 @@ pub struct Repository {
 }
 
 impl Reading {
+    /// The repository at `url`.
+    pub fn address(&self, url: &str) -> Address {
+        self.access.address(url)
+    }
+
     /// Reads and verifies the metadata of the repository at `url`.
     pub async fn open(&self, url: &str) -> Result<Repository, Failure> {
         let fail = |error: &dyn Error| Failure::failed("the repository cannot be read", error);
         let root = self.root_of_trust()?;
         let keys = self.content_keys().map_err(|error| fail(&error))?;
-        let origin = Origin::open(self.access.address(url)).map_err(|error| fail(&error))?;
+        let origin = Origin::open(self.address(url)).map_err(|error| fail(&error))?;
         let catalog = read_catalog(&origin, root.as_deref(), &keys).await.map_err(|error| fail(&error))?;
         Ok(Repository { origin, catalog, keys })
     }

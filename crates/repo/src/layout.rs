@@ -45,6 +45,12 @@ pub(crate) fn pack_of(path: &str) -> Option<PackId> {
     (path == pack_path(&pack)).then_some(pack)
 }
 
+/// The index part that lies at `path`; `None` for other files.
+pub(crate) fn part_of(path: &str) -> Option<BlockId> {
+    let part: BlockId = path.rsplit('/').next()?.parse().ok()?;
+    (index_path(&part) == path).then_some(part)
+}
+
 /// Whether `name` can be a metadata file's name. Names come from peers too, and become paths and URLs.
 pub(crate) fn is_metadata_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -75,6 +81,8 @@ mod tests {
             assert_eq!(pack_of(other), None, "{other:?}");
         }
         assert_eq!(index_path(&BlockId([1; 32])), format!("indexes/01/{}", "01".repeat(32)));
+        assert_eq!(part_of(&index_path(&BlockId([1; 32]))), Some(BlockId([1; 32])));
+        assert_eq!(part_of(&pack_path(&pack)), None);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! `branchmesh publish` and `promote`.
 
-use crate::{access::ToRepository, failure::Failure, text};
-use branchmesh_repo::{Keys, Progress, PublishOptions, Published};
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::{access::ToRepository, failure::Failure, progress::Bar, text};
+use branchmesh_repo::{Keys, PublishOptions, Published};
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -136,29 +135,7 @@ pub async fn publish(options: PublishOptions) -> Result<(Published, Duration), F
     let begun = Instant::now();
     let bar = Bar::new();
     let published = branchmesh_repo::publish(options, &bar).await;
-    bar.0.finish_and_clear();
+    bar.finish();
     let published = published.map_err(|error| Failure::failed("nothing was published", &error))?;
     Ok((published, begun.elapsed()))
-}
-
-/// A progress bar over the bytes that are read.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        let template = "{bar:30} {percent} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
-        bar.set_style(ProgressStyle::with_template(template).expect("a literal template"));
-        Self(bar)
-    }
-}
-
-impl Progress for Bar {
-    fn total(&self, bytes: u64) {
-        self.0.set_length(bytes);
-    }
-
-    fn advance(&self, bytes: u64) {
-        self.0.inc(bytes);
-    }
 }

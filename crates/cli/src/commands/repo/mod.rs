@@ -3,6 +3,7 @@
 mod init;
 mod list;
 mod refresh;
+mod verify;
 
 use crate::failure::Failure;
 use clap::Subcommand;
@@ -13,6 +14,7 @@ pub enum Repo {
     Init(init::Init),
     Refresh(refresh::Refresh),
     List(list::List),
+    Verify(verify::Verify),
 }
 
 impl Repo {
@@ -21,6 +23,7 @@ impl Repo {
             Self::Init(init) => init.run().await,
             Self::Refresh(refresh) => refresh.run().await,
             Self::List(list) => list.run().await,
+            Self::Verify(verify) => verify.run().await,
         }
     }
 }
