@@ -10,19 +10,15 @@
 use branchmesh_tests::{
     branch::Branch,
     claims::{Claims, Figure},
-    counters::{self, Usage},
+    counters::Usage,
     images::DiskImage,
     loopback::{IMAGE, Loopback},
+    measure::Cost,
     netns::Links,
-    process::Process,
     skip::{Need, have_all},
     turn::Turn,
-    wait,
 };
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 const MIB: u64 = 1 << 20;
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -50,7 +46,6 @@ fn main() {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52 bytes")]
 fn publishing() {
     if !have_all("publishing", &[Need::Program("mkfs.ext4"), Need::Program("qemu-img")]) {
         return;
@@ -64,21 +59,11 @@ fn publishing() {
         let plain: u64 = paths.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
         let before = world.hq.size();
         let command = world.hq.publish_command(IMAGE, release, &paths);
-        let (start, mut used) = (Instant::now(), Usage::default());
-        let mut process = Process::start("publish", &command, &world.path().join("publish.log"));
-        let done = wait::until(Duration::from_secs(600), || {
-            used = counters::usage(process.id()).filter(|usage| usage.peak_memory > 0).unwrap_or(used);
-            (!process.is_running()).then_some(())
-        });
-        let seconds = start.elapsed().as_secs_f64();
-        assert!(done.is_some(), "publishing takes for ever\n{}", process.tail());
+        let cost = Cost::of("publish", &command, &world.path().join("publish.log"));
         let mut figures = Claims::of(&format!("publishing {release}"));
         figures.note("files", Figure::bytes(plain));
         figures.note("new in the repository", Figure::bytes(world.hq.size().since(before).total()));
-        figures.note("time", Figure::seconds(seconds));
-        figures.note("MiB/s", Figure::ratio(plain as f64 / MIB as f64 / seconds));
-        figures.note("cores", Figure::ratio(used.cpu_seconds / seconds));
-        figures.note("peak memory", Figure::bytes(used.peak_memory));
+        cost.note(&mut figures, plain);
         figures.settle();
     }
 }

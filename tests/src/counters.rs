@@ -30,13 +30,24 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// What a running process has used so far; none if it is gone, or on a system without `/proc`.
 #[must_use]
 pub fn usage(process: u32) -> Option<Usage> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, in brackets, may hold anything; user and system time are the 12th and 13th field after it.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    let cpu_seconds = (ticks()? + ticks()?) / TICKS_PER_SECOND;
+    // User and system time are the 12th and 13th field after the name.
+    let cpu_seconds = cpu_seconds(&process.to_string(), 11)?;
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = peak.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(Usage { cpu_seconds, peak_memory: kib << 10 })
+}
+
+/// Processor time in seconds of all children of this process that have ended and been waited for.
+#[must_use]
+pub fn children_cpu_seconds() -> Option<f64> {
+    cpu_seconds("self", 13)
+}
+
+/// The sum of two neighbouring times among the fields after a process's name, which may hold anything.
+fn cpu_seconds(process: &str, first_field: usize) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(first_field);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
 }

@@ -1,6 +1,9 @@
 //! Real machine images: ext4 file systems full of this machine's own files, as raw disk and as qcow2.
 
-use crate::run::{Finished, run};
+use crate::{
+    run::{Finished, run},
+    skip::find_program,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -39,23 +42,7 @@ impl DiskImage {
         let tree = folder.join("tree");
         let files = copy_sample(&tree, bytes);
         let raw = folder.join("disk.img");
-        let size = (bytes + bytes / 4 + OVERHEAD) >> 10;
-        let uuid = "6a1c2f0e-5d3b-4f0a-9b7e-2f9d1c8e7a55";
-        tool(
-            Command::new("mkfs.ext4")
-                .args([
-                    "-q",
-                    "-F",
-                    "-U",
-                    uuid,
-                    "-E",
-                    "no_copy_xattrs,hash_seed=6a1c2f0e-5d3b-4f0a-9b7e-2f9d1c8e7a56",
-                ])
-                .arg("-d")
-                .arg(&tree)
-                .arg(&raw)
-                .arg(format!("{size}k")),
-        );
+        make_file_system(&raw, &tree, bytes + bytes / 4 + OVERHEAD);
         remove_folder(&tree);
         let image = Self { qcow2: folder.join("disk.qcow2"), raw, files };
         image.convert();
@@ -70,7 +57,7 @@ impl DiskImage {
     #[must_use]
     pub fn updated(&self, folder: &Path, bytes: u64) -> Self {
         let raw = folder.join("disk.img");
-        tool(Command::new("cp").arg("--sparse=always").arg(&self.raw).arg(&raw));
+        copy_sparse(&self.raw, &raw);
         let new = folder.join("new");
         fs::create_dir_all(&new).unwrap_or_else(|error| panic!("cannot make {}: {error}", new.display()));
         let mut script = String::new();
@@ -137,7 +124,8 @@ pub fn make_blob(path: &Path, bytes: u64) {
     fs::write(path, content).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
-fn copy_sample(tree: &Path, bytes: u64) -> Vec<(String, u64)> {
+/// Copies about `bytes` of this machine's files below `tree`: as (path on this machine, bytes).
+pub(crate) fn copy_sample(tree: &Path, bytes: u64) -> Vec<(String, u64)> {
     let mut files = Vec::new();
     for source in sample(bytes) {
         let inside = source.to_string_lossy().into_owned();
@@ -182,10 +170,23 @@ fn changed_content(path: &Path, size: u64) -> Vec<u8> {
     content
 }
 
+/// Makes an ext4 file system of `bytes` that holds `tree`.
+pub(crate) fn make_file_system(raw: &Path, tree: &Path, bytes: u64) {
+    let ids = ["6a1c2f0e-5d3b-4f0a-9b7e-2f9d1c8e7a55", "6a1c2f0e-5d3b-4f0a-9b7e-2f9d1c8e7a56"];
+    let mut command = Command::new(find_program("mkfs.ext4").expect("the caller has asked for mkfs.ext4"));
+    command.args(["-q", "-F", "-U", ids[0], "-E", &format!("no_copy_xattrs,hash_seed={}", ids[1])]);
+    tool(command.arg("-d").arg(tree).arg(raw).arg(format!("{}k", bytes >> 10)));
+}
+
+/// Copies an image, and leaves out what is zero.
+pub(crate) fn copy_sparse(from: &Path, to: &Path) {
+    tool(Command::new("cp").arg("--sparse=always").arg(from).arg(to));
+}
+
 fn tool(command: &mut Command) -> Finished {
     run(command, TOOL_LIMIT).expect_ok()
 }
 
-fn remove_folder(folder: &Path) {
+pub(crate) fn remove_folder(folder: &Path) {
     fs::remove_dir_all(folder).unwrap_or_else(|error| panic!("cannot remove {}: {error}", folder.display()));
 }

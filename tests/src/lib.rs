@@ -13,19 +13,24 @@
 
 pub mod binary;
 pub mod branch;
+pub mod casync;
 pub mod claims;
 pub mod counters;
 pub mod hq;
 pub mod images;
 pub mod loopback;
+pub mod measure;
+pub mod mirror;
 pub mod netns;
 pub mod nginx;
 pub mod node;
 pub mod place;
+pub mod plaintext;
 pub mod process;
 pub mod run;
 pub mod scratch;
 pub mod skip;
 pub mod status;
+pub mod system_image;
 pub mod turn;
 pub mod wait;

@@ -167,6 +167,12 @@ impl Access {
     }
 }
 
+/// Bytes of all bodies that were sent.
+#[must_use]
+pub fn body_bytes<'a>(accesses: impl IntoIterator<Item = &'a Access>) -> u64 {
+    accesses.into_iter().map(|access| access.body_bytes).sum()
+}
+
 /// What was fetched of the packs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackTraffic {

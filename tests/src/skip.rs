@@ -3,10 +3,11 @@
 //! A skipped test passes, so that `cargo test --workspace` works for a newcomer without root; in CI (`CI=true`)
 //! a skip is a failure, because there it would hide that nothing was proved.
 
+use crate::mirror::Mirror;
 use std::{
     env, fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -15,6 +16,10 @@ use std::{
 pub enum Need {
     /// Network namespaces: Linux, root, `ip` and `tc`.
     Namespaces,
+    /// Mounting file system images in a mount namespace: Linux, root, loop devices.
+    Mounts,
+    /// An apt that knows where to get a Debian from (see [`Mirror`]).
+    PackageMirror,
     /// A program in the search path or in the system's folders for administrators.
     Program(&'static str),
 }
@@ -52,6 +57,16 @@ impl Need {
                 Some("it needs root, to make network namespaces (run `sudo -E cargo test`)".into())
             }
             Self::Namespaces => ["ip", "tc"].iter().find_map(|name| Self::Program(name).missing()),
+            Self::Mounts if !is_root() => {
+                Some("it needs root, to mount file systems (run `sudo -E cargo test`)".into())
+            }
+            Self::Mounts if !Path::new("/dev/loop-control").exists() => {
+                Some("it needs loop devices, to mount file systems in files".into())
+            }
+            Self::Mounts => ["mount", "unshare"].iter().find_map(|name| Self::Program(name).missing()),
+            Self::PackageMirror => Mirror::of_this_machine()
+                .is_none()
+                .then(|| "apt is not set up for a mirror (http) of a system that debootstrap knows".into()),
             Self::Program(name) => {
                 find_program(name).is_none().then(|| format!("the program {name} is not installed"))
             }

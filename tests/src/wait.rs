@@ -9,7 +9,12 @@ use std::{
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Looks until `look` finds something, at most `limit` long.
-pub fn until<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn until<T>(limit: Duration, look: impl FnMut() -> Option<T>) -> Option<T> {
+    until_every(LOOK_EVERY, limit, look)
+}
+
+/// The same with another time between two looks.
+pub fn until_every<T>(pause: Duration, limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
@@ -18,6 +23,6 @@ pub fn until<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<
         if Instant::now() >= end {
             return None;
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(pause);
     }
 }
