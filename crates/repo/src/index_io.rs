@@ -11,8 +11,9 @@ use futures::{Stream, StreamExt, stream};
 /// at some 450 MiB.
 pub const INDEX_BLOCKS_MAX: usize = 4 << 20;
 
-/// Pieces that are fetched at once: small files behind a line with a long round trip.
-const PIECES_IN_FLIGHT: usize = 8;
+/// Pieces that are fetched at once: some 5 KB each, often behind a line with a long round trip. Half of what a
+/// node may ask of another one at a time.
+const PIECES_IN_FLIGHT: usize = 16;
 
 /// Why an index cannot be read.
 #[derive(Debug, thiserror::Error)]
