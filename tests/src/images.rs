@@ -124,6 +124,23 @@ pub fn make_blob(path: &Path, bytes: u64) {
     fs::write(path, content).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
+/// One file of `bytes` that do not compress, always the same for a `seed` (xorshift64*).
+///
+/// # Panics
+/// If it cannot be written.
+pub fn make_noise(path: &Path, seed: u64, bytes: u64) {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let words = std::iter::repeat_with(|| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes()
+    });
+    let words = words.take(usize::try_from(bytes / 8).expect("a test's image fits into memory"));
+    let content: Vec<u8> = words.flatten().collect();
+    fs::write(path, content).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+}
+
 /// Copies about `bytes` of this machine's files below `tree`: as (path on this machine, bytes).
 pub(crate) fn copy_sample(tree: &Path, bytes: u64) -> Vec<(String, u64)> {
     let mut files = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Its access log says who fetched which bytes of which pack: what the tests claim about the origin is read there.
 
-use crate::{place::Place, process::Process, skip::find_program, wait};
+use crate::{place::Place, process::Process, skip::find_program, tls, wait};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -13,6 +13,12 @@ use std::{
 
 /// The configuration that administrators get.
 const CONFIG: &str = include_str!("../../deploy/nginx/branchmesh.conf");
+/// The user that [`Manner::Password`] knows.
+pub const USER: &str = "anna";
+/// Her password.
+pub const PASSWORD: &str = "s3cret-word";
+/// What [`Manner::Token`] wants.
+pub const TOKEN: &str = "s3cret-token";
 /// nginx is up within this time, or something is wrong.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
@@ -27,6 +33,16 @@ pub enum Manner {
     LoginPage,
     /// It sends no more than so many KiB per second on each connection.
     Slow(u32),
+    /// It speaks HTTPS, with a certificate of a private CA ([`Nginx::ca`]).
+    Tls,
+    /// It asks for the user [`USER`] and the password [`PASSWORD`].
+    Password,
+    /// It asks for the bearer token [`TOKEN`].
+    Token,
+    /// It sends everybody to another server, by plain HTTP.
+    Moved(SocketAddr),
+    /// The same, but itself it speaks HTTPS.
+    TlsMoved(SocketAddr),
 }
 
 /// A running web server.
@@ -34,7 +50,7 @@ pub enum Manner {
 pub struct Nginx {
     process: Process,
     url: String,
-    access_log: PathBuf,
+    folder: PathBuf,
 }
 
 /// One answered request.
@@ -67,6 +83,12 @@ impl Nginx {
     ) -> Self {
         fs::create_dir_all(folder)
             .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+        let is_tls = matches!(manner, Manner::Tls | Manner::TlsMoved(_));
+        if is_tls {
+            tls::issue(folder, address.ip());
+        }
+        fs::write(folder.join("users"), format!("{USER}:{{PLAIN}}{PASSWORD}\n"))
+            .unwrap_or_else(|error| panic!("cannot write into {}: {error}", folder.display()));
         let config = folder.join("nginx.conf");
         fs::write(&config, configuration(address, repository, folder, manner))
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", config.display()));
@@ -80,13 +102,20 @@ impl Nginx {
                 .filter(|()| process.is_running())
         });
         assert!(up.is_some(), "nginx does not start\n{}", process.tail());
-        Self { process, url: format!("http://{address}"), access_log: folder.join("access.log") }
+        let scheme = if is_tls { "https" } else { "http" };
+        Self { process, url: format!("{scheme}://{address}"), folder: folder.into() }
     }
 
     /// The repository's URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The certificate of the private CA that issued the server's.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.folder.join(tls::CA)
     }
 
     /// Ends the server at once, connections in use included.
@@ -101,17 +130,28 @@ impl Nginx {
     /// If the log is not as configured.
     #[must_use]
     pub fn accesses(&self) -> Vec<Access> {
-        let log = fs::read_to_string(&self.access_log).unwrap_or_default();
+        let log = fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
         log.lines().map(|line| Access::parse(line).unwrap_or_else(|| panic!("nginx logs {line:?}"))).collect()
     }
 }
 
 fn configuration(address: SocketAddr, repository: &Path, folder: &Path, manner: Manner) -> String {
-    let server = replace_once(CONFIG, "listen 80;", &format!("listen {address};"));
+    let is_tls = matches!(manner, Manner::Tls | Manner::TlsMoved(_));
+    let listen = if is_tls { format!("listen {address} ssl;") } else { format!("listen {address};") };
+    let server = replace_once(CONFIG, "listen 80;", &listen);
     let server = replace_once(&server, "listen [::]:80;", "");
     let server = replace_once(&server, "root /srv/branchmesh;", &format!("root {};", repository.display()));
+    let tls = format!("ssl_certificate {}; ssl_certificate_key {};", tls::CERTIFICATE, tls::KEY);
+    let moved = |there| format!("location ~ ^/ {{ return 307 http://{there}$request_uri; }}");
     let manner = match manner {
         Manner::Proper => String::new(),
+        Manner::Tls => tls,
+        Manner::Moved(there) => moved(there),
+        Manner::TlsMoved(there) => tls + &moved(there),
+        Manner::Password => "auth_basic images; auth_basic_user_file users;".into(),
+        Manner::Token => {
+            format!("if ($http_authorization != 'Bearer {TOKEN}') {{ return 401; }}")
+        }
         Manner::NoRanges => "max_ranges 0;".into(),
         Manner::LoginPage => "location ~ ^/packs/ { default_type text/html; \
                               return 200 '<!doctype html><title>Guest network</title>Please log in'; }"

@@ -6,6 +6,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     fs,
     net::{SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
@@ -46,6 +47,9 @@ pub struct Settings {
     pub wan: String,
     /// How often it asks an origin for news.
     pub poll: String,
+    /// How it gets to its origins.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub access: BTreeMap<String, String>,
     /// Who it is.
     pub identity: IdentityFiles,
     /// Whom it believes.
@@ -77,6 +81,8 @@ pub struct Node {
     pub name: String,
     /// Its settings; a change takes effect at the next start.
     pub settings: Settings,
+    /// Variables that its agent gets, such as a cloud's credentials.
+    pub environment: Vec<(String, String)>,
     place: Place,
     folder: PathBuf,
     agent: Option<Process>,
@@ -117,6 +123,7 @@ impl Node {
             mdns: place != Place::Here,
             wan: "fetcher".into(),
             poll: "2s".into(),
+            access: BTreeMap::new(),
             identity: IdentityFiles {
                 ca: identity.join("ca.pem"),
                 cert: identity.join("node.pem"),
@@ -124,7 +131,7 @@ impl Node {
             },
             trust: TrustFiles { root: hq.root_of_trust() },
         };
-        Self { name: name.into(), settings, place, folder, agent: None }
+        Self { name: name.into(), settings, environment: Vec::new(), place, folder, agent: None }
     }
 
     /// Starts its agent; doesn't wait for it.
@@ -134,7 +141,7 @@ impl Node {
     pub fn start(&mut self) {
         let config = self.write_config();
         let mut command = self.place.command(branchmesh());
-        command.arg("agent").arg("--config").arg(config);
+        command.arg("agent").arg("--config").arg(config).envs(self.environment.clone());
         if let Some(filter) = std::env::var_os(LOG_VARIABLE) {
             command.arg("--log").arg(filter);
         }

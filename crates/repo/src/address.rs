@@ -38,6 +38,9 @@ pub(crate) enum Provider {
     Gcs,
     /// Microsoft.
     Azure,
+    /// This process.
+    #[cfg(test)]
+    Memory,
 }
 
 impl Address {
@@ -75,6 +78,8 @@ impl Address {
             "s3" | "s3a" => Some(Provider::S3),
             "gs" => Some(Provider::Gcs),
             "az" | "azure" | "abfs" | "abfss" => Some(Provider::Azure),
+            #[cfg(test)]
+            "memory" => Some(Provider::Memory),
             other => return Err(bad(format!("{other} is not a protocol that repositories are read with"))),
         };
         if url.host_str().is_none_or(str::is_empty) {

@@ -4,6 +4,8 @@
 //! `AZURE_…`), CA and proxy from the [`Access`](crate::Access). The variables that would switch the checking of
 //! certificates off are overruled.
 
+#[cfg(test)]
+pub(crate) mod memory;
 mod provider;
 
 use crate::{
@@ -67,6 +69,10 @@ pub(crate) fn failed(url: String, error: &object_store::Error) -> OriginError {
         Some(status @ (401 | 403 | 407)) => OriginError::Denied { url, status },
         Some(416) => OriginError::Truncated { url, expected: 0 },
         Some(status) => OriginError::Cloud { url, status, words: words(&reason) },
+        None if reason.contains("URL scheme is not allowed") => {
+            let reason = "plain http is refused; use https, or set AWS_ALLOW_HTTP=true".into();
+            OriginError::BadUrl { url, reason }
+        }
         None => OriginError::from_transport(url, reason),
     }
 }

@@ -20,6 +20,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use object_store::{
     GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion, local::LocalFileSystem,
     path::Path as StorePath,
@@ -35,6 +36,10 @@ const FIRST_ROOT: &str = "1.root.json";
 /// An `ETag` and a generation that no file has.
 const NO_SUCH_ETAG: &str = "\"00000000000000000000000000000000\"";
 const NO_SUCH_GENERATION: &str = "1";
+
+/// Seconds for which a file that nothing names yet may be counted on: half of what `repo gc` gives publishers, who
+/// need the other half to name it.
+const ARRIVED_AGE_MAX: i64 = 12 * 60 * 60;
 
 /// A repository that can be written.
 #[derive(Clone)]
@@ -144,12 +149,19 @@ impl Place {
         }
     }
 
-    /// Whether the file at `path`, whose name is the hash of what it holds, has arrived whole. A cloud shows a
-    /// file when all of it is there, and keeps it; a disk may lose its end, so in a folder the answer is no.
+    /// Whether the file at `path`, whose name is the hash of what it holds, has arrived whole and will stay. A
+    /// cloud shows a file when all of it is there; a disk may lose its end, so in a folder the answer is no.
     pub(crate) async fn has_arrived(&self, path: &str, length: u64) -> Result<bool, PlaceError> {
-        match self.ground {
-            Ground::Folder(_) => Ok(false),
-            Ground::Cloud => Ok(self.size(path).await? == Some(length)),
+        if let Ground::Folder(_) = self.ground {
+            return Ok(false);
+        }
+        match self.store.head(&StorePath::from(path)).await {
+            Ok(meta) => {
+                let age = Timestamp::now().as_second() - meta.last_modified.timestamp();
+                Ok(meta.size == length && age < ARRIVED_AGE_MAX)
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed(path, error)),
         }
     }
 
@@ -237,7 +249,9 @@ impl Place {
         }
     }
 
-    /// Whether files that arrived before the line broke are worth keeping for the next attempt.
+    /// Whether the files of a publication that failed stay. In a cloud they do: the next attempt need not send them
+    /// again, and another publisher, whom no lock keeps out, may have found them there and count on them.
+    /// `repo gc` removes what nobody names in the end.
     pub(crate) fn keeps_uploads(&self) -> bool {
         matches!(self.ground, Ground::Cloud)
     }

@@ -6,6 +6,8 @@
 mod block_table;
 mod encode;
 mod index_writer;
+#[cfg(test)]
+mod interrupted;
 mod known;
 mod progress;
 mod store;

@@ -20,7 +20,8 @@ pub(super) struct Stored {
     pub(super) published: Published,
 }
 
-/// Puts the files' new blocks into packs, and the index beside them; if that fails, takes both away again.
+/// Puts the files' new blocks into packs, and the index beside them; if that fails, takes both away again,
+/// unless the place keeps them.
 pub(super) async fn store(
     place: &Place,
     files: Vec<SourceFile>,
@@ -39,7 +40,7 @@ pub(super) async fn store(
     let encoding = encode::start(files, size, known.blocks, encoders.collect::<Result<_, _>>()?);
     match writer.write(encoding, options, progress).await {
         Ok(stored) => Ok(stored),
-        Err(error @ PublishError::Place(_)) if place.keeps_uploads() => Err(error),
+        Err(error) if place.keeps_uploads() => Err(error),
         Err(error) => {
             writer.packs.discard().await;
             writer.index.discard().await;
