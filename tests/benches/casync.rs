@@ -13,6 +13,7 @@
 use branchmesh_tests::{
     casync::{self, ChunkStore},
     claims::{Claims, Figure},
+    figures::measure_chosen,
     hq::Headquarters,
     loopback::IMAGE,
     measure::Cost,
@@ -25,7 +26,7 @@ use std::{
     fs::{self, File},
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitCode},
 };
 
 const MIB: u64 = 1 << 20;
@@ -44,18 +45,8 @@ const MEMORY_MAX: u64 = 256 * MIB;
 /// What is measured, by the words that choose it.
 const FIGURES: [(&str, fn()); 3] = [("image", image), ("holes", holes), ("huge", huge)];
 
-fn main() {
-    // Cargo adds flags of its own.
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    if let Some(unknown) = chosen.iter().find(|word| FIGURES.iter().all(|(name, _)| name != word)) {
-        eprintln!("there is no figure {unknown:?}: choose from image, holes, huge");
-        std::process::exit(2);
-    }
-    for (name, measure) in FIGURES {
-        if chosen.is_empty() || chosen.iter().any(|word| word == name) {
-            measure();
-        }
-    }
+fn main() -> ExitCode {
+    measure_chosen(&FIGURES)
 }
 
 /// A program with its options.

@@ -11,6 +11,7 @@ use branchmesh_tests::{
     branch::Branch,
     claims::{Claims, Figure},
     counters::Usage,
+    figures::measure_chosen,
     images::DiskImage,
     loopback::{IMAGE, Loopback},
     measure::Cost,
@@ -18,7 +19,7 @@ use branchmesh_tests::{
     skip::{Need, have_all},
     turn::Turn,
 };
-use std::{fs, time::Duration};
+use std::{fs, process::ExitCode, time::Duration};
 
 const MIB: u64 = 1 << 20;
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -32,18 +33,8 @@ const PUBLISH_BYTES: u64 = 700 * MIB;
 const FIGURES: [(&str, fn()); 4] =
     [("publishing", publishing), ("2", || spread(2)), ("4", || spread(4)), ("8", || spread(8))];
 
-fn main() {
-    // Cargo adds flags of its own.
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    if let Some(unknown) = chosen.iter().find(|word| FIGURES.iter().all(|(name, _)| name != word)) {
-        eprintln!("there is no figure {unknown:?}: choose from publishing, 2, 4, 8");
-        std::process::exit(2);
-    }
-    for (name, measure) in FIGURES {
-        if chosen.is_empty() || chosen.iter().any(|word| word == name) {
-            measure();
-        }
-    }
+fn main() -> ExitCode {
+    measure_chosen(&FIGURES)
 }
 
 fn publishing() {

@@ -16,6 +16,7 @@ pub mod branch;
 pub mod casync;
 pub mod claims;
 pub mod counters;
+pub mod figures;
 pub mod gateway;
 pub mod hq;
 pub mod images;
