@@ -1,6 +1,7 @@
 //! `branchmesh publish` and `promote`.
 
 use crate::{access::ToRepository, failure::Failure, progress::Bar, text};
+use branchmesh_image::BlockSize;
 use branchmesh_repo::{Keys, PublishOptions, Published};
 use std::{
     path::PathBuf,
@@ -32,6 +33,10 @@ pub struct Publish {
     #[arg(long, value_name = "LEVEL", default_value_t = branchmesh_image::block::ZSTD_LEVEL_DEFAULT,
           value_parser = clap::value_parser!(i32).range(1..=19))]
     zstd_level: i32,
+    /// Average block: 16KiB, 32KiB, 64KiB or 128KiB; the image's releases keep theirs unless told otherwise. The
+    /// first update to another size costs clients a whole image
+    #[arg(long, value_name = "SIZE")]
+    block_size: Option<BlockSize>,
     /// Print what was published as JSON
     #[arg(long)]
     json: bool,
@@ -67,6 +72,7 @@ impl Publish {
             channels: self.channels,
             group: self.group,
             zstd_level: self.zstd_level,
+            block_size: self.block_size,
             ..PublishOptions::new(
                 self.access.address(&self.repo),
                 keys,
