@@ -109,7 +109,12 @@ impl PackWriter {
         for at in self.open_blocks.drain(..) {
             self.waiting[at].pack = pack;
         }
-        self.placed.append(&mut self.waiting);
+        let waiting = std::mem::take(&mut self.waiting);
+        if self.placed.is_empty() {
+            self.placed = waiting;
+        } else {
+            self.placed.extend(waiting);
+        }
         let bytes = Bytes::from(std::mem::take(&mut self.open));
         let path = layout::pack_path(&pack);
         self.written().await?;
@@ -139,4 +144,39 @@ impl PackWriter {
 fn pack_id<'a>(ids: impl Iterator<Item = &'a BlockId>) -> PackId {
     let ids: Vec<u8> = ids.flat_map(|id| id.0).collect();
     PackId::of(&ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use branchmesh_image::{Cipher, Encoder, PlainHash};
+
+    #[tokio::test]
+    async fn known_blocks_do_not_wait_for_a_pack_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::create(&dir.path().into()).unwrap();
+        let mut packs = PackWriter::new(&place);
+        let known = |number: usize| {
+            let plain = PlainHash::of(&number.to_le_bytes());
+            let blob = BlobRef { id: BlockId(plain.0), plain, encoded_len: 1, plain_len: 1 };
+            BlockEntry { blob, pack: PackId([1; 32]), offset: 0 }
+        };
+        packs.push_known(known(0)).await.unwrap();
+        assert_eq!(packs.take_placed(), [known(0)]);
+
+        let (blob, block) = Encoder::new(1, Cipher::None).unwrap().encode(b"new").unwrap();
+        packs.push_new(blob, &block).await.unwrap();
+        let mut placed = packs.take_placed();
+        for number in 1..WAITING_MAX {
+            assert!(placed.is_empty(), "block {number} came before the one that waits for its pack");
+            packs.push_known(known(number)).await.unwrap();
+            placed = packs.take_placed();
+        }
+        assert_eq!(placed.len(), WAITING_MAX);
+        assert_eq!((placed[0].blob, placed[0].pack), (blob, pack_id([blob.id].iter())));
+        assert_eq!(placed[1..], (1..WAITING_MAX).map(known).collect::<Vec<_>>());
+        packs.finish().await.unwrap();
+        assert!(place.size(&layout::pack_path(&placed[0].pack)).await.unwrap().is_some());
+        assert_eq!(packs.added(), (1, 4));
+    }
 }

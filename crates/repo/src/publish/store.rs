@@ -130,3 +130,96 @@ fn hole_bytes(file: &FileEntry) -> u64 {
     });
     holes.sum()
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::{
+        INDEX_BLOCKS_MAX, Keys,
+        publish::block_table::{BlockTable, Met},
+    };
+    use branchmesh_image::{BlockEntry, BlockId, PackId, PlainHash};
+    use std::{collections::HashSet, fs, path::Path, process::Command};
+    use tokio::sync::{mpsc, oneshot};
+
+    /// How many blocks a release of the test has.
+    const COUNT: &str = "BRANCHMESH_TEST_BLOCKS";
+    const MANY_BLOCKS: &str = "publish::store::tests::the_largest_release_fits_into_the_promised_memory";
+
+    #[test]
+    fn memory_does_not_grow_with_the_image() {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", MANY_BLOCKS, "--ignored", "--nocapture"]);
+        let output = child.env(COUNT, "600000").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let peak = text.lines().find_map(|line| line.strip_prefix("peak memory: ")?.parse::<u64>().ok());
+        let peak = peak.unwrap_or_else(|| panic!("{text}"));
+        // All caches and buffers are full by then. Rows of so many blocks in memory would be 260 MiB.
+        assert!(peak < 160 << 20, "{} MiB", peak >> 20);
+    }
+
+    /// The long form: `cargo test -p branchmesh-repo --lib -- --ignored largest_release`.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes minutes at its full size; a smaller one runs in a process of its own"]
+    async fn the_largest_release_fits_into_the_promised_memory() {
+        let count = std::env::var(COUNT).map_or(INDEX_BLOCKS_MAX, |count| count.parse().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::create(&dir.path().into()).unwrap();
+        let mut writer = Writer {
+            packs: PackWriter::new(&place),
+            index: IndexWriter::new(&place, &Cipher::None, HashSet::new()).unwrap(),
+        };
+        let options = PublishOptions::new(dir.path(), Keys::at(Path::new("none")), "xp", "1", Vec::new());
+        let stored = writer.write(half_known_release(count), &options, &()).await.unwrap();
+        assert_eq!(stored.published.blocks, count as u64);
+        assert_eq!(stored.published.new_blocks, count as u64 / 2);
+        let peak = peak_memory();
+        println!("peak memory: {peak}");
+        assert!(peak < 256 << 20, "{} MiB", peak >> 20);
+    }
+
+    /// Every other of its blocks is in the repository.
+    fn half_known_release(count: usize) -> Encoding {
+        let (sender, steps) = mpsc::channel(128);
+        let files = tokio::task::spawn_blocking(move || {
+            let mut table = BlockTable::new()?;
+            let known: Vec<usize> = (0..count).step_by(2).collect();
+            for piece in known.chunks(256) {
+                table.add_known(piece.iter().map(|number| known_block(*number)))?;
+            }
+            drop(known);
+            let mut lookup = table.lookup()?;
+            for number in 0..count {
+                let step = match lookup.meet(&PlainHash::of(&number.to_le_bytes()))? {
+                    Met::Known(_, entry) => Step::Known(entry),
+                    Met::New(_) => Step::New(new_block(number)),
+                    Met::Again(index) => panic!("block {number} was taken for block {index}"),
+                };
+                sender.blocking_send(step).unwrap();
+            }
+            Ok(Vec::new())
+        });
+        Encoding { steps, files }
+    }
+
+    fn known_block(number: usize) -> BlockEntry {
+        let plain = PlainHash::of(&number.to_le_bytes());
+        let blob = BlobRef { id: BlockId(plain.0), plain, encoded_len: 32 << 10, plain_len: 64 << 10 };
+        BlockEntry { blob, pack: PackId::of(&(number / 1000).to_le_bytes()), offset: 0 }
+    }
+
+    fn new_block(number: usize) -> oneshot::Receiver<encode::Encoded> {
+        let bytes = number.to_le_bytes();
+        let (plain, id) = (PlainHash::of(&bytes), BlockId::of(&bytes));
+        let blob = BlobRef { id, plain, encoded_len: 8, plain_len: 64 << 10 };
+        let (reply, encoded) = oneshot::channel();
+        reply.send(Ok((blob, VerifiedBlock::verify(&id, bytes.to_vec()).unwrap()))).unwrap();
+        encoded
+    }
+
+    fn peak_memory() -> u64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+}
