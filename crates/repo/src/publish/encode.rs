@@ -3,6 +3,9 @@
 //! One thread reads and cuts the files and knows which blocks are new; the others compress and seal those. What
 //! the reader found goes through one ordered queue, in which a new block is a promise that an encoder keeps:
 //! so the blocks come out in the order of the files, however long each takes.
+//!
+//! The reader hashes too: what it knows depends on the hashes of all blocks before, in order. At the usual zstd
+//! levels it keeps two or three encoders busy; beyond that it is what limits the speed.
 
 use super::{
     PublishError,

@@ -1,4 +1,8 @@
 //! A release's data on its way into the repository: new blocks into packs, and the index beside them.
+//!
+//! Nothing in here grows with the image but its list of files and extents, which has a limit of its own. What is
+//! held at the most: two packs (64 MiB), the entries that wait for a pack's name (28 MiB), the table's cache and
+//! what redb adds to it (50 MiB), the steps of the pipeline (10 MiB on average) and the encoders.
 
 use super::{
     PublishError, PublishOptions, Published,
