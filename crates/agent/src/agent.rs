@@ -182,7 +182,18 @@ fn open_trust(settings: &Settings) -> Result<Trust, AgentError> {
     let path = &settings.root;
     let root =
         std::fs::read(path).map_err(|source| AgentError::RootUnreadable { path: path.clone(), source })?;
-    Ok(Trust::open(&root, &settings.data_dir.join("trust"), ContentKeys::default())?)
+    Ok(Trust::open(&root, &settings.data_dir.join("trust"), content_keys(settings))?)
+}
+
+/// The content keys that can be read; the releases of the other groups stay sealed.
+fn content_keys(settings: &Settings) -> ContentKeys {
+    let mut keys = ContentKeys::default();
+    for (group, path) in &settings.keys {
+        if let Err(error) = keys.add_file(group, path) {
+            error!(error = crate::in_words(&error), group, "the releases of this group cannot be opened");
+        }
+    }
+    keys
 }
 
 /// One bucket for all WAN origins: the setting is about the line.

@@ -97,6 +97,11 @@ impl Releases {
         self.catalog.as_ref().is_some_and(|catalog| has_expired(catalog))
     }
 
+    /// Whether the metadata that `entry` comes from has expired: all of it, or that of its group.
+    pub fn has_expired(&self, entry: &CatalogEntry) -> bool {
+        self.expired() || is_past(entry.expires)
+    }
+
     /// What the store should remember of the releases whose blocks are here.
     pub fn records(&self, exchange: &Exchange) -> Vec<ReleaseRecord> {
         let known = self.all.iter().filter_map(|(id, release)| {
@@ -119,8 +124,13 @@ impl Release {
 
 /// Whether the catalog is too old to begin anything from.
 fn has_expired(catalog: &Catalog) -> bool {
+    catalog.expired || is_past(catalog.expires)
+}
+
+/// Whether a time in Unix seconds is over.
+fn is_past(time: u64) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    catalog.expired || catalog.expires <= now.as_secs()
+    time <= now.as_secs()
 }
 
 fn record(entry: &CatalogEntry, sources: Vec<u8>, complete: bool) -> ReleaseRecord {
@@ -175,7 +185,7 @@ impl Loop {
             let wanted = desired.contains(&entry.id());
             let record = recorded(entry);
             // Somebody may hide what came since: what was begun goes on, nothing new is begun.
-            let may_begin = record.is_some() || !has_expired(catalog);
+            let may_begin = record.is_some() || !(has_expired(catalog) || is_past(entry.expires));
             if wanted && may_begin && self.shared.settings.update == Update::Auto {
                 self.begin(entry, true, record);
             } else if record.is_some() {
@@ -450,6 +460,9 @@ impl Loop {
         }
         let matching = catalog.matching(subscription);
         let entry = matching.first().ok_or_else(|| GetError::Unknown(subscription.clone()))?;
+        if is_past(entry.expires) {
+            return Err(GetError::Expired);
+        }
         self.releases.asked.insert(entry.id());
         self.begin(entry, true, None);
         Ok(GetAnswer { image: entry.image.clone(), release: entry.release.clone() })

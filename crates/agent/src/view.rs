@@ -225,7 +225,7 @@ fn release_view(agent: &Loop, now: Time, id: &IndexId, release: &Release) -> Rel
 fn state(agent: &Loop, release: &Release, waiting: Option<&Waiting>) -> (&'static str, Option<String>) {
     let problem = |kind| agent.problems.get(kind).map(str::to_owned);
     match &release.phase {
-        Phase::Announced if agent.releases.expired() => {
+        Phase::Announced if agent.releases.has_expired(&release.entry) => {
             ("announced", Some("not begun, because the signed metadata has expired".into()))
         }
         Phase::Announced => ("announced", Some("fetched when asked for: branchmesh get".into())),

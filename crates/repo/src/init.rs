@@ -3,10 +3,14 @@
 use crate::{
     address::Address,
     keys::{KeyError, Keys},
-    metadata::{Metadata, MetadataError, write_root},
+    metadata::{self, MetadataError},
     place::{Place, PlaceError},
+    role::{RoleName, Threshold},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// Why a repository cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +21,9 @@ pub enum InitError {
     /// Private keys would be served to everyone.
     #[error("the keys must not lie in the repository, which is served to everyone: {0} is inside of it")]
     KeysInside(PathBuf),
+    /// A group's keys are named when the group is made.
+    #[error("{0:?} is no role of a new repository; `branchmesh repo delegate` makes groups")]
+    NoGroupsYet(String),
     /// The keys cannot be made.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -28,26 +35,35 @@ pub enum InitError {
     Metadata(#[from] MetadataError),
 }
 
-/// Makes an empty repository and its keys.
-/// Neither a repository nor a key is ever overwritten.
+/// Makes an empty repository and its keys, one for each role. Neither a repository nor a key is ever overwritten.
 pub async fn init(repo: &Address, keys: &Keys) -> Result<(), InitError> {
+    init_with(repo, keys, &BTreeMap::new()).await
+}
+
+/// Like [`init`], with as many keys of a role as `thresholds` say.
+pub async fn init_with(
+    repo: &Address,
+    keys: &Keys,
+    thresholds: &BTreeMap<RoleName, Threshold>,
+) -> Result<(), InitError> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     if let Some(folder) = Place::folder(repo)?
         && absolute(keys.folder()).starts_with(absolute(&folder))
     {
         return Err(InitError::KeysInside(keys.folder().into()));
     }
+    if let Some(RoleName::Group(group)) = thresholds.keys().find(|role| !RoleName::TOP.contains(role)) {
+        return Err(InitError::NoGroupsYet(group.clone()));
+    }
     let place = Place::create(repo)?;
     if place.holds_repository().await? {
         return Err(InitError::Exists(place.url().into()));
     }
-    keys.check_absent()?;
+    for role in RoleName::TOP {
+        keys.check_absent(&role, thresholds.get(&role).map_or(1, |threshold| threshold.keys()))?;
+    }
     let _lock = place.lock()?;
-    keys.create()?;
-    let (root, metadata) = Metadata::create(keys).await?;
-    keys.write_root_json(&root)?;
-    write_root(&place, &root).await?;
-    metadata.write(&place).await?;
+    metadata::create(&place, keys, thresholds).await?;
     tracing::info!(repository = place.url(), "made an empty repository");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The repository: plain files that anything can serve, made by a publisher and believed by nobody unread.
 //!
-//! The writing side ([`init()`], [`publish()`], [`promote`], [`renew`]) puts packs, index parts and signed metadata
+//! The writing side ([`init()`], [`publish()`], [`promote`], [`refresh`]) puts packs, index parts and signed metadata
 //! into a folder, in an order in which a reader sees the old state or the new one, never half of one. The
 //! reading side takes them back from any origin: [`Trust`] verifies the metadata (TUF) into a [`Catalog`],
 //! [`load_index`] reads a release's index, and [`Origin`] gives index parts and blocks, each verified.
@@ -28,6 +28,8 @@ mod place;
 mod publish;
 mod references;
 mod requirement;
+mod role;
+mod roles;
 mod source;
 mod source_files;
 mod subscription;
@@ -37,21 +39,21 @@ mod verify;
 
 pub use access::{Access, AccessError, Proxy};
 pub use address::Address;
-pub use catalog::{Catalog, CatalogEntry};
+pub use catalog::{Catalog, CatalogEntry, Sealed, SealedRelease};
 pub use content_keys::ContentKeys;
 pub use contents::{Contents, ContentsError};
 pub use diff::{Change, Difference, FileDifference};
 pub use index_io::{INDEX_BLOCKS_MAX, LoadIndexError, load_index};
-pub use init::{InitError, init};
-pub use keys::{KeyError, Keys};
+pub use init::{InitError, init, init_with};
+pub use keys::{KeyError, KeyStore, Keys, PublicKey, SigningKey};
 pub use layout::METADATA_MAX;
-pub use metadata::MetadataError;
+pub use metadata::{MetadataError, Missing, Outcome, Staged, StagedRole};
 pub use origin::{Origin, OriginError, Throttle};
 pub use place::PlaceError;
-pub use publish::{
-    BlockTableError, Progress, PublishError, PublishOptions, Published, promote, publish, renew,
-};
+pub use publish::{BlockTableError, Progress, PublishError, PublishOptions, Published, promote, publish};
 pub use requirement::{Facts, Requirement, RequirementError, Unmet};
+pub use role::{GROUP_NAME_MAX, RoleError, RoleName, Threshold};
+pub use roles::{Refreshed, delegate, drop_staged, refresh, rotate, sign};
 pub use source::{MetadataSource, PartSource, SourceError};
 pub use source_files::FileError;
 pub use subscription::{Selector, Subscription, SubscriptionError};

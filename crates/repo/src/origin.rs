@@ -139,7 +139,7 @@ impl Origin {
     }
 
     /// Reads the whole file at `path`.
-    async fn whole(&self, path: &str, max: usize) -> Result<Bytes, OriginError> {
+    pub(crate) async fn whole(&self, path: &str, max: usize) -> Result<Bytes, OriginError> {
         let mut body = self.carrier.whole(path, max).await?;
         let mut bytes = BytesMut::new();
         while let Some(chunk) = self.next_chunk(&mut body).await? {

@@ -165,6 +165,11 @@ impl Place {
         }
     }
 
+    /// The file at `path`, of at most `max` bytes.
+    pub(crate) async fn read_bounded(&self, path: &str, max: usize) -> Result<Bytes, PlaceError> {
+        Ok(self.origin.whole(path, max).await?)
+    }
+
     /// Writes a whole file, replacing one that is there. Durable when it returns.
     pub(crate) async fn put(&self, path: &str, bytes: Bytes) -> Result<(), PlaceError> {
         let written = self.store.put(&StorePath::from(path), bytes.into()).await;

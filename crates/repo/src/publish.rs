@@ -17,12 +17,12 @@ pub use progress::Progress;
 
 use crate::{
     address::Address,
-    catalog::CatalogEntry,
-    index_io::LoadIndexError,
+    catalog::{self, Catalog, CatalogEntry, Sealed},
     keys::{KeyError, Keys},
-    metadata::{Metadata, MetadataError},
+    metadata::{Metadata, MetadataError, Missing, Outcome},
     place::{Place, PlaceError},
     requirement::Requirement,
+    role::{RoleError, RoleName, Threshold},
     source_files::{self, FileError},
 };
 use branchmesh_image::{
@@ -113,6 +113,8 @@ pub struct Published {
     pub new_bytes: u64,
     /// Bytes of the index parts that the repository did not have.
     pub index_bytes: u64,
+    /// The signatures that the release waits for; none if it is in force.
+    pub missing: Vec<Missing>,
 }
 
 /// Why nothing was published. The repository is as it was.
@@ -133,6 +135,20 @@ pub enum PublishError {
     /// The metadata cannot be changed.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// A name that no group can have.
+    #[error(transparent)]
+    Role(#[from] RoleError),
+    /// Labels or requirements that a release cannot have.
+    #[error("the release cannot have these labels or requirements: {0}")]
+    Labels(&'static str),
+    /// An image belongs to one group, or to the public.
+    #[error("the image {image} belongs to {owner}; publish it there, or choose another name")]
+    OtherOwner {
+        /// The image.
+        image: String,
+        /// Whose releases it has, in words.
+        owner: String,
+    },
     /// Releases never change.
     #[error("{0} is published already, and a release never changes; choose another release name")]
     AlreadyPublished(String),
@@ -158,13 +174,12 @@ pub enum PublishError {
     #[error("{0} is not in the repository; `branchmesh repo list` shows what is")]
     NotPublished(String),
     /// The group's key is not the one that its releases were encrypted with.
-    #[error("the group's content key does not open {release}, an earlier release of the group")]
+    #[error(
+        "the content key groups/{group}.key in the keys folder is not the one that the group's releases were encrypted with; get the right one from where they were published"
+    )]
     WrongGroupKey {
-        /// The release.
-        release: String,
-        /// What happened.
-        #[source]
-        source: LoadIndexError,
+        /// The group.
+        group: String,
     },
     /// There is no room for what has to be remembered meanwhile.
     #[error(transparent)]
@@ -184,43 +199,40 @@ pub enum PublishError {
 pub async fn publish(options: PublishOptions, progress: &dyn Progress) -> Result<Published, PublishError> {
     let PublishOptions { image, release, channels, group, .. } = &options;
     [image, release].into_iter().chain(channels).chain(group).try_for_each(|name| path::check_name(name))?;
+    catalog::check_labels(&options.labels, &options.requires).map_err(PublishError::Labels)?;
     let place = Place::open(&options.repo)?;
     let _lock = place.lock()?;
-    let keys = &options.keys;
-    let mut metadata = Metadata::load(&place, keys).await?;
-    check_names(&metadata, image, release, channels)?;
-    let catalog = metadata.catalog();
+    let mut metadata = Metadata::load(&place, &options.keys).await?;
+    check_names(&metadata, image, release, group.as_deref(), channels)?;
     let files = source_files::find(&options.paths)?;
-    let cipher = match group {
-        None => Cipher::None,
-        Some(name) => {
-            let has_releases = catalog.releases.iter().any(|entry| entry.group.as_ref() == Some(name));
-            Cipher::Group(keys.group(name, has_releases)?)
-        }
-    };
+    let cipher = prepare_role(&mut metadata, &options.keys, group.as_deref()).await?;
+    let catalog = metadata.catalog();
     let known = known::known(&place, catalog, image, group.as_deref(), &cipher).await?;
-    let size = options.block_size.unwrap_or_default();
+    let size = options.block_size.unwrap_or_else(|| block_size_of(catalog, image));
     let stored = store(&place, files, size, known, &cipher, &options, progress).await?;
 
-    let last_sequence = metadata.catalog().releases.iter().map(|entry| entry.sequence).max();
-    let published = stored.published;
+    let mut published = stored.published;
     let entry = CatalogEntry {
         image: image.clone(),
         release: release.clone(),
         group: group.clone(),
         root: stored.root,
         channels: Vec::new(),
-        sequence: last_sequence.unwrap_or(0).saturating_add(1),
+        labels: options.labels.clone(),
+        requires: options.requires.clone(),
+        block_size: u32::try_from(size.average()).map_err(|_| too_many_blocks())?,
+        sequence: metadata.next_sequence(group.as_deref()),
         published: u64::try_from(Timestamp::now().as_second()).unwrap_or(0),
+        expires: 0,
         encoded_bytes: published.encoded_bytes,
         plain_bytes: published.plain_bytes,
         blocks: u32::try_from(published.blocks).map_err(|_| too_many_blocks())?,
     };
     metadata.add(&entry, &stored.root_block)?;
     for channel in channels {
-        metadata.point(channel, image, release);
+        metadata.point(channel, &entry)?;
     }
-    metadata.write(&place).await?;
+    published.missing = metadata.commit().await?.missing;
     tracing::info!(new_bytes = published.new_bytes, "published a release");
     Ok(published)
 }
@@ -232,31 +244,57 @@ pub async fn promote(
     image: &str,
     release: &str,
     channel: &str,
-) -> Result<(), PublishError> {
+) -> Result<Outcome, PublishError> {
     path::check_name(channel)?;
     let place = Place::open(repo)?;
     let _lock = place.lock()?;
     let mut metadata = Metadata::load(&place, keys).await?;
-    let Some(entry) = metadata.catalog().find(image, release) else {
+    let Some(entry) = metadata.catalog().find(image, release).cloned() else {
         return Err(PublishError::NotPublished(format!("{image}@{release}")));
     };
-    let (image, release) = (entry.image.clone(), entry.release.clone());
-    check_channel(&metadata, &image, channel)?;
-    metadata.point(channel, &image, &release);
-    Ok(metadata.write(&place).await?)
+    check_channel(&metadata, image, channel)?;
+    metadata.point(channel, &entry)?;
+    Ok(metadata.commit().await?)
 }
 
-/// Signs the metadata anew as it is, so that it does not expire.
-pub async fn renew(repo: &Address, keys: &Keys) -> Result<(), PublishError> {
-    let place = Place::open(repo)?;
-    let _lock = place.lock()?;
-    Ok(Metadata::load(&place, keys).await?.write(&place).await?)
+/// Sees to it that the role of the releases can be signed, and gives what encrypts them. The first publication for a
+/// group makes its role and its keys.
+async fn prepare_role(
+    metadata: &mut Metadata,
+    keys: &Keys,
+    group: Option<&str>,
+) -> Result<Cipher, PublishError> {
+    let role = RoleName::of_releases(group)?;
+    let Some(group) = group else {
+        metadata.check_may_change(&role).await?;
+        return Ok(Cipher::None);
+    };
+    if metadata.has_group(group) {
+        metadata.check_may_change(&role).await?;
+    } else {
+        metadata.check_may_change(&RoleName::Targets).await?;
+        metadata.delegate(group, &keys.role_keys(&role, Threshold::ONE.keys())?, Threshold::ONE)?;
+    }
+    let sealed = metadata.catalog().sealed.iter().find(|release| release.group == group);
+    if sealed.is_some_and(|release| release.reason == Sealed::WrongKey) {
+        return Err(PublishError::WrongGroupKey { group: group.into() });
+    }
+    let key = keys.group(group, metadata.has_releases(&role))?;
+    metadata.add_content_key(group, key.clone());
+    Ok(Cipher::Group(key))
+}
+
+/// The size that the blocks of the image's newest release were cut to: another one would share no block with it.
+fn block_size_of(catalog: &Catalog, image: &str) -> BlockSize {
+    let newest = catalog.releases.iter().rev().find(|entry| entry.image == image);
+    newest.and_then(|entry| BlockSize::of_average(entry.block_size)).unwrap_or_default()
 }
 
 fn check_names(
     metadata: &Metadata,
     image: &str,
     release: &str,
+    group: Option<&str>,
     channels: &[String],
 ) -> Result<(), PublishError> {
     let folds = |a: &str, b: &str| a != b && a.to_lowercase() == b.to_lowercase();
@@ -266,6 +304,11 @@ fn check_names(
         }
         if folds(&entry.image, image) || (entry.image == image && folds(&entry.release, release)) {
             return Err(PublishError::SameSpelling { new: format!("{image}@{release}"), old: entry.name() });
+        }
+        if entry.image == image && entry.group.as_deref() != group {
+            let owner =
+                entry.group.as_ref().map_or("the public images".into(), |group| format!("the group {group}"));
+            return Err(PublishError::OtherOwner { image: image.into(), owner });
         }
         if entry.image == image && entry.channels.iter().any(|channel| channel == release) {
             return Err(PublishError::ChannelIsRelease { image: image.into(), name: release.into() });

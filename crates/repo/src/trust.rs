@@ -10,7 +10,7 @@ use crate::{
     disk,
     layout::{METADATA_MAX, ROOT, TIMESTAMP},
     source::{MetadataSource, SourceError},
-    tuf::{Basis, Files, TrustError, Verified},
+    tuf::{ALL_FILES_MAX, Basis, Files, TrustError, Verified},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,8 +25,8 @@ use tokio::task::spawn_blocking;
 
 /// The file that holds all accepted files.
 const KEPT_FILE: &str = "metadata.json";
-/// Most bytes of it: targets, escaped once more as a JSON string, and everything else.
-const KEPT_MAX: u64 = 4 * METADATA_MAX as u64;
+/// Most bytes of it: all files, escaped once more as JSON strings.
+const KEPT_MAX: u64 = 3 * ALL_FILES_MAX as u64;
 /// Folder in which tough works during an update.
 const SCRATCH: &str = "verifying";
 
@@ -81,7 +81,7 @@ impl Trust {
                 return Ok(None);
             }
         };
-        let catalog = Arc::new(verified.catalog(now, &self.keys)?);
+        let catalog = Arc::new(verified.catalog(now, &self.keys));
         self.believe(&verified, catalog.clone());
         Ok(Some(catalog))
     }
@@ -104,7 +104,7 @@ impl Trust {
         let basis = Basis { root: &self.root, accepted: &self.accepted, scratch: &scratch };
         let verified = Verified::load(&basis, source).await?;
         verified.check_expiry(now)?;
-        let catalog = Arc::new(verified.catalog(now, &self.keys)?);
+        let catalog = Arc::new(verified.catalog(now, &self.keys));
         let is_news = verified.files.iter().any(|(name, bytes)| self.accepted.get(name) != Some(bytes));
         if is_news {
             self.keep(&verified.files).await?;
@@ -211,7 +211,7 @@ pub async fn read_catalog(
             &offered
         }
     };
-    load_once(root, source).await?.catalog(Timestamp::now(), keys)
+    Ok(load_once(root, source).await?.catalog(Timestamp::now(), keys))
 }
 
 /// Verifies a repository once, remembering nothing.

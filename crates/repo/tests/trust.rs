@@ -6,7 +6,7 @@ mod common;
 
 use async_trait::async_trait;
 use branchmesh_repo::{
-    Catalog, ContentKeys, Keys, MetadataSource, SourceError, Trust, TrustError, init, renew,
+    Catalog, ContentKeys, Keys, MetadataSource, SourceError, Trust, TrustError, init, refresh,
 };
 use bytes::Bytes;
 use common::Fixture;
@@ -228,7 +228,7 @@ async fn renewed_metadata_is_news() {
     let fixture = with_release().await;
     let mut node = trust(&fixture, "node");
     let before = node.refresh(&fixture.origin()).await.unwrap();
-    renew(&fixture.repo.as_path().into(), &fixture.keys()).await.unwrap();
+    refresh(&fixture.repo.as_path().into(), &fixture.keys(), &BTreeMap::new()).await.unwrap();
     let after = node.refresh(&fixture.origin()).await.unwrap();
     assert!(after.version > before.version && after.releases == before.releases);
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use branchmesh_repo::{
     Catalog, ContentKeys, Keys, MetadataSource, Origin, PublishOptions, SourceError, init, publish,
-    read_catalog, renew,
+    read_catalog, refresh,
 };
 use bytes::Bytes;
 use std::{
@@ -107,7 +107,9 @@ impl Repository {
             0 => self.publish("xp", "1", None, &["stable"]).await,
             1 => self.publish("ledger", "1", Some("finance"), &["stable"]).await,
             2 => self.publish("xp", "2", None, &["pilot"]).await,
-            _ => renew(&self.path("repo").as_path().into(), &self.keys()).await.unwrap(),
+            _ => drop(
+                refresh(&self.path("repo").as_path().into(), &self.keys(), &BTreeMap::new()).await.unwrap(),
+            ),
         }
     }
 

@@ -79,7 +79,8 @@ impl Survey<'_> {
         let root = match index_io::load_root(&entry.root, &mut self.decoder, origin).await {
             Ok(root) => root,
             Err(error) if is_wrong_key(&error) => {
-                return Err(PublishError::WrongGroupKey { release: entry.name(), source: error });
+                let group = entry.group.clone().unwrap_or_default();
+                return Err(PublishError::WrongGroupKey { group });
             }
             Err(error) => {
                 warn_of_damage(entry, &error);

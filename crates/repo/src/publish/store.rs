@@ -122,6 +122,7 @@ impl Writer {
             new_blocks,
             new_bytes,
             index_bytes: index.new_bytes,
+            missing: Vec::new(),
         };
         Stored { root: index.root, root_block: index.root_block, published }
     }

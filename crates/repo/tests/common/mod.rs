@@ -88,7 +88,7 @@ impl Fixture {
 
     pub async fn entry(&self, image: &str, release: &str) -> CatalogEntry {
         let catalog =
-            read_catalog(&self.origin(), Some(&self.root_json()), &ContentKeys::default()).await.unwrap();
+            read_catalog(&self.origin(), Some(&self.root_json()), &self.content_keys()).await.unwrap();
         catalog.find(image, release).unwrap().clone()
     }
 

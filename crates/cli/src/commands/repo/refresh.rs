@@ -2,7 +2,7 @@
 
 use crate::{access::ToRepository, failure::Failure};
 use branchmesh_repo::Keys;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Signs the metadata anew before it expires (the timestamp does after 30 days)
 #[derive(clap::Args)]
@@ -19,7 +19,7 @@ pub struct Refresh {
 impl Refresh {
     pub async fn run(self) -> Result<(), Failure> {
         let Self { url, keys, access } = self;
-        branchmesh_repo::renew(&access.address(&url), &Keys::at(&keys))
+        branchmesh_repo::refresh(&access.address(&url), &Keys::at(&keys), &BTreeMap::new())
             .await
             .map_err(|error| Failure::failed("the metadata was not signed", &error))?;
         eprintln!("the metadata of {url} is signed anew");

@@ -1,30 +1,37 @@
 //! One verification of a whole set of metadata, by TUF's rules (crate `tough`).
 //!
-//! tough does the cryptography, the version checks and the checks of the files against each other. Two things
+//! tough does the cryptography, the version checks and the checks of the files against each other. Three things
 //! are done here instead: expiry, because a node that was cut off may still finish and serve what it knows
-//! (tough can only refuse it); and keeping what was accepted, because tough writes its files one by one and
-//! ignores a torn one, and a crash would then take the protection against rollback away.
+//! (tough can only refuse it); keeping what was accepted, because tough writes its files one by one and
+//! ignores a torn one, and a crash would then take the protection against rollback away; and the rules for groups
+//! and for jumping versions, which TUF leaves to its users ([`check`]).
+
+mod check;
+mod desk;
+
+pub(crate) use desk::{ALL_FILES_MAX, GROUPS_MAX};
 
 use crate::{
-    catalog::{Catalog, CatalogEntry, CatalogError},
+    catalog::{Catalog, SignedTargets, gather},
     content_keys::ContentKeys,
-    layout::{self, METADATA_MAX, TIMESTAMP},
+    layout::METADATA_MAX,
     origin::root_cause,
+    role::RoleName,
     source::{MetadataSource, SourceError},
 };
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream;
+use desk::{Desk, Relay};
 use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
-    fmt, io,
+    io,
     path::{Path, PathBuf},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tough::{
-    ExpirationEnforcement, Limits, Repository, RepositoryLoader, Transport, TransportError,
-    TransportErrorKind, TransportStream, error::Error as ToughError, schema::RoleType,
+    ExpirationEnforcement, Limits, Repository, RepositoryLoader,
+    error::Error as ToughError,
+    schema::{RoleType, Signed, Targets},
 };
 use url::Url;
 
@@ -84,9 +91,18 @@ pub enum TrustError {
         /// What is wrong.
         reason: String,
     },
-    /// Signed, and no catalog.
-    #[error("the repository's metadata is signed, but makes no sense")]
-    Catalog(#[from] CatalogError),
+    /// Versions have jumped further than publishing explains (TUF calls it fast-forward).
+    #[error(
+        "the version of {file} jumped from {old} to {new}, further than publishing explains: somebody who has its keys may be at work; the repository's owner must rotate the keys of snapshot and timestamp, which this node will then follow"
+    )]
+    FastForward {
+        /// Which file.
+        file: String,
+        /// The version that was believed.
+        old: u64,
+        /// The version that is offered.
+        new: u64,
+    },
     /// The node cannot keep what it accepted.
     #[error("the metadata cannot be kept in {path}")]
     Keep {
@@ -116,7 +132,7 @@ pub(crate) struct Basis<'a> {
 }
 
 impl Verified {
-    /// Verifies what `source` gives. Expiry is not checked.
+    /// Verifies what `source` gives. Expiry is not checked, nor are the releases.
     pub(crate) async fn load(basis: &Basis<'_>, source: &dyn MetadataSource) -> Result<Self, TrustError> {
         let (first, reused) = attempt(basis, source, true).await;
         match first {
@@ -137,22 +153,32 @@ impl Verified {
     }
 
     /// What it says.
-    pub(crate) fn catalog(&self, now: Timestamp, _keys: &ContentKeys) -> Result<Catalog, TrustError> {
-        let mut releases = Vec::new();
-        for (name, target) in self.repository.all_targets() {
-            match CatalogEntry::from_custom(name.raw(), target.length, &target.custom)? {
-                Some(entry) => releases.push(entry),
-                None => tracing::warn!(release = name.raw(), "left out: it needs a newer branchmesh"),
-            }
-        }
-        releases.sort_by_key(|entry| entry.sequence);
+    pub(crate) fn catalog(&self, now: Timestamp, keys: &ContentKeys) -> Catalog {
         let expires = self.expiries().into_iter().map(|(_, expires)| expires).min().unwrap_or(Timestamp::MIN);
-        Ok(Catalog {
+        let mut catalog = Catalog {
             version: self.repository.timestamp().signed.version.get(),
-            expires: u64::try_from(expires.as_second()).unwrap_or(0),
+            expires: unix_seconds(expires),
             expired: expires <= now,
-            releases,
-        })
+            ..Catalog::default()
+        };
+        let roles = [(RoleName::Targets, self.repository.targets())].into_iter().chain(self.groups());
+        let roles: Vec<_> = roles
+            .map(|(role, signed)| SignedTargets {
+                role,
+                expires: unix_seconds(signed.signed.expires),
+                targets: &signed.signed.targets,
+            })
+            .collect();
+        gather(&mut catalog, &roles, keys);
+        catalog
+    }
+
+    /// The roles of the groups, in the order in which targets delegates to them.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (RoleName, &Signed<Targets>)> {
+        let delegations = self.repository.targets().signed.delegations.iter();
+        delegations
+            .flat_map(|delegations| &delegations.roles)
+            .filter_map(|role| Some((RoleName::Group(role.name.clone()), role.targets.as_ref()?)))
     }
 
     fn expiries(&self) -> [(RoleType, Timestamp); 4] {
@@ -181,7 +207,7 @@ async fn attempt(
         .expiration_enforcement(ExpirationEnforcement::Unsafe)
         .load();
     tokio::pin!(load);
-    let mut desk = Desk { basis, source, reuse, reused: false, files: Files::new(), failure: None };
+    let mut desk = Desk::new(basis, source, reuse);
     // tough wants to own its transport, while a source is borrowed: its requests are answered from here.
     let result = loop {
         tokio::select! {
@@ -192,7 +218,7 @@ async fn attempt(
     };
     let Desk { reused, files, failure, .. } = desk;
     let verified = match result {
-        Ok(repository) => Ok(Verified { repository, files }),
+        Ok(repository) => check::check(&repository, basis).map(|()| Verified { repository, files }),
         Err(error) => Err(refusal(&error, failure)),
     };
     (verified, reused)
@@ -208,86 +234,8 @@ fn limits() -> Limits {
     }
 }
 
-/// A file that tough wants, and where to send it; `None` if it cannot be had.
-struct Request {
-    name: String,
-    reply: oneshot::Sender<Option<Bytes>>,
-}
-
-/// tough's side of the counter.
-#[derive(Clone)]
-struct Relay {
-    requests: mpsc::Sender<Request>,
-}
-
-impl fmt::Debug for Relay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Relay")
-    }
-}
-
-#[async_trait]
-impl Transport for Relay {
-    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
-        let name = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default().to_owned();
-        let (reply, answer) = oneshot::channel();
-        // Neither end goes away while the other is polled: then there is no file.
-        let _ = self.requests.send(Request { name, reply }).await;
-        match answer.await {
-            Ok(Some(bytes)) => Ok(Box::pin(stream::iter([Ok(bytes)]))),
-            Ok(None) | Err(_) => Err(TransportError::new(TransportErrorKind::FileNotFound, url)),
-        }
-    }
-}
-
-/// Our side: answers from what was accepted before, or from the source, and remembers what it gave.
-struct Desk<'a> {
-    basis: &'a Basis<'a>,
-    source: &'a dyn MetadataSource,
-    reuse: bool,
-    reused: bool,
-    files: Files,
-    /// Why the latest request was not answered.
-    failure: Option<TrustError>,
-}
-
-impl Desk<'_> {
-    async fn answer(&mut self, request: Request) {
-        let Request { name, reply } = request;
-        self.failure = None;
-        let file = match self.file(&name).await {
-            Ok(Some(bytes)) => {
-                self.files.insert(name, bytes.clone());
-                Some(bytes)
-            }
-            Ok(None) => {
-                self.failure = Some(TrustError::Missing { name });
-                None
-            }
-            Err(error) => {
-                self.failure = Some(error.into());
-                None
-            }
-        };
-        // tough waits for nothing else.
-        let _ = reply.send(file);
-    }
-
-    async fn file(&mut self, name: &str) -> Result<Option<Bytes>, SourceError> {
-        if self.reuse
-            && layout::is_versioned_name(name)
-            && let Some(bytes) = self.basis.accepted.get(name)
-        {
-            self.reused = true;
-            return Ok(Some(bytes.clone()));
-        }
-        let max = match name {
-            TIMESTAMP => TIMESTAMP_MAX,
-            _ if name.ends_with(".root.json") || name.ends_with(".snapshot.json") => ROOT_MAX,
-            _ => METADATA_MAX,
-        };
-        self.source.metadata(name, max).await
-    }
+fn unix_seconds(time: Timestamp) -> u64 {
+    u64::try_from(time.as_second()).unwrap_or(0)
 }
 
 /// What tough's error means. `failure` says why the last file that it asked for was not given, if so.
@@ -297,9 +245,6 @@ fn refusal(error: &ToughError, failure: Option<TrustError>) -> TrustError {
     }
     if let ToughError::VerifyMetadata { role, .. } = error {
         return TrustError::BadSignature { what: format!("the {role} metadata") };
-    }
-    if let ToughError::VerifyRoleMetadata { role, .. } = error {
-        return TrustError::BadSignature { what: format!("the metadata of {role}") };
     }
     if let ToughError::VerifyTrustedMetadata { .. } = error {
         return TrustError::BadSignature { what: "root.json itself".into() };
