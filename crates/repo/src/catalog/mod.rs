@@ -78,7 +78,7 @@ pub struct SealedRelease {
 }
 
 /// Why a description stays sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sealed {
     /// The group's content key is not here.
     NoKey,

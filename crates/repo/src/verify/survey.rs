@@ -5,7 +5,7 @@ use super::{
     damage::{DamageKind, Damages},
 };
 use crate::{
-    catalog::CatalogEntry,
+    catalog::{CatalogEntry, Sealed},
     contents::ContentsError,
     index_io::LoadIndexError,
     layout,
@@ -33,7 +33,7 @@ pub(super) async fn survey(reader: &Reader, damages: &mut Damages) -> Result<Sur
     let mut readable = Vec::new();
     let mut references = References::default();
     let mut parts: HashMap<BlockId, u32> = HashMap::new();
-    let mut closed: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut closed: BTreeMap<(String, Sealed), u64> = BTreeMap::new();
     for entry in &reader.catalog.releases {
         match reader.contents(entry).await {
             Ok(contents) => {
@@ -42,19 +42,26 @@ pub(super) async fn survey(reader: &Reader, damages: &mut Damages) -> Result<Sur
                 readable.push(entry.clone());
             }
             Err(ContentsError::NoKey { group, .. }) => {
-                let reason =
-                    format!("its content key is not here: --content-key {group}=FILE, or --keys DIR");
-                *closed.entry((group, reason)).or_default() += 1;
+                *closed.entry((group, Sealed::NoKey)).or_default() += 1;
             }
             Err(ContentsError::WrongKey { group, .. }) => {
-                let reason = "the content key that was given is another one".to_owned();
-                *closed.entry((group, reason)).or_default() += 1;
+                *closed.entry((group, Sealed::WrongKey)).or_default() += 1;
             }
             Err(ContentsError::Index { source, .. }) => examine(reader, entry, source, damages).await?,
         }
     }
-    let unchecked =
-        closed.into_iter().map(|((group, reason), releases)| Unchecked { group, releases, reason });
+    for release in &reader.catalog.sealed {
+        *closed.entry((release.group.clone(), release.reason)).or_default() += 1;
+    }
+    let unchecked = closed.into_iter().map(|((group, sealed), releases)| {
+        let reason = match sealed {
+            Sealed::NoKey => {
+                format!("its content key is not here: --content-key {group}=FILE, or --keys DIR")
+            }
+            Sealed::WrongKey => "the content key that was given is another one".to_owned(),
+        };
+        Unchecked { group, releases, reason }
+    });
     let bytes = parts.values().map(|bytes| u64::from(*bytes)).sum();
     let parts = FileCount { files: parts.len() as u64, bytes };
     Ok(Survey { readable, parts, references, unchecked: unchecked.collect() })
