@@ -79,20 +79,29 @@ impl Headquarters {
         self.folder.join("keys")
     }
 
+    /// The content key of a group, which the first publication for it makes.
+    #[must_use]
+    pub fn content_key(&self, group: &str) -> PathBuf {
+        self.keys().join("groups").join(format!("{group}.key"))
+    }
+
     /// The root of trust that is handed to nodes.
     #[must_use]
     pub fn root_of_trust(&self) -> PathBuf {
         self.keys().join("root.json")
     }
 
-    /// Issues a device certificate into `out`.
+    /// Issues a device certificate for a member of `groups` into `out`.
     ///
     /// # Panics
     /// If the command fails.
-    pub fn issue(&self, name: &str, site: &str, out: &Path) {
+    pub fn issue(&self, name: &str, site: &str, groups: &[&str], out: &Path) {
         let options = ["--name", name, "--site", site, "--out"];
         let mut command = Command::new(branchmesh());
         command.args(["ca", "issue", "--dir"]).arg(self.ca()).args(options).arg(out);
+        groups.iter().for_each(|group| {
+            command.args(["--group", group]);
+        });
         run(&mut command, COMMAND_LIMIT).expect_ok();
     }
 

@@ -17,7 +17,7 @@ const SOURCES: [&str; 3] = ["/usr/bin", "/usr/lib", "/usr/share"];
 /// Larger files are left out: one of them would be most of a small image.
 const FILE_MAX: u64 = 8 << 20;
 /// No tool takes longer on images of this size.
-const TOOL_LIMIT: Duration = Duration::from_secs(120);
+const TOOL_LIMIT: Duration = Duration::from_secs(300);
 /// What a file system needs beside the files themselves: 1/4 of their size and this.
 const OVERHEAD: u64 = 16 << 20;
 

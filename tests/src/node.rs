@@ -50,10 +50,14 @@ pub struct Settings {
     /// How it gets to its origins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub access: BTreeMap<String, String>,
+    /// What it leaves free on the disk.
+    pub free_space_floor: String,
     /// Who it is.
     pub identity: IdentityFiles,
     /// Whom it believes.
     pub trust: TrustFiles,
+    /// Content keys, by group.
+    pub keys: BTreeMap<String, PathBuf>,
 }
 
 /// The files of a device's identity.
@@ -65,6 +69,12 @@ pub struct IdentityFiles {
     pub cert: PathBuf,
     /// Its key.
     pub key: PathBuf,
+}
+
+impl IdentityFiles {
+    fn in_folder(folder: &Path) -> Self {
+        Self { ca: folder.join("ca.pem"), cert: folder.join("node.pem"), key: folder.join("node.key") }
+    }
 }
 
 /// The repository's root of trust.
@@ -106,7 +116,7 @@ impl Node {
         fs::create_dir_all(&folder)
             .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         let identity = folder.join("identity");
-        hq.issue(name, site, &identity);
+        hq.issue(name, site, &[], &identity);
         let (listen, http) = match place {
             Place::Namespace(_) => (address("0.0.0.0:8740"), address("127.0.0.1:8741")),
             Place::Here => (free_address(), free_address()),
@@ -123,15 +133,26 @@ impl Node {
             mdns: place != Place::Here,
             wan: "fetcher".into(),
             poll: "2s".into(),
+            // A developer's disk is often fuller than a client's may be.
+            free_space_floor: "1%".into(),
             access: BTreeMap::new(),
-            identity: IdentityFiles {
-                ca: identity.join("ca.pem"),
-                cert: identity.join("node.pem"),
-                key: identity.join("node.key"),
-            },
+            identity: IdentityFiles::in_folder(&identity),
             trust: TrustFiles { root: hq.root_of_trust() },
+            keys: BTreeMap::new(),
         };
         Self { name: name.into(), settings, environment: Vec::new(), place, folder, agent: None }
+    }
+
+    /// Makes it a member of a group for whom something has been published: by its certificate, and with the content
+    /// key.
+    ///
+    /// # Panics
+    /// If the certificate cannot be issued.
+    pub fn join(&mut self, hq: &Headquarters, group: &str) {
+        let identity = self.folder.join(format!("identity-{group}"));
+        hq.issue(&self.name, &self.settings.site, &[group], &identity);
+        self.settings.identity = IdentityFiles::in_folder(&identity);
+        self.settings.keys.insert(group.into(), hq.content_key(group));
     }
 
     /// Starts its agent; doesn't wait for it.

@@ -71,7 +71,7 @@ fn a_node_of_another_ca_gets_nowhere() {
     let strangers = Headquarters::new(&world.path().join("elsewhere"));
     let mut stranger = world.node("stranger", &[]);
     let identity = world.path().join("stranger-identity");
-    strangers.issue("stranger", "desk", &identity);
+    strangers.issue("stranger", "desk", &[], &identity);
     stranger.settings.identity.ca = identity.join("ca.pem");
     stranger.settings.identity.cert = identity.join("node.pem");
     stranger.settings.identity.key = identity.join("node.key");
