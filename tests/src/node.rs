@@ -58,6 +58,8 @@ pub struct Settings {
     pub trust: TrustFiles,
     /// Content keys, by group.
     pub keys: BTreeMap<String, PathBuf>,
+    /// What is known of the machine.
+    pub facts: BTreeMap<String, String>,
 }
 
 /// The files of a device's identity.
@@ -139,6 +141,7 @@ impl Node {
             identity: IdentityFiles::in_folder(&identity),
             trust: TrustFiles { root: hq.root_of_trust() },
             keys: BTreeMap::new(),
+            facts: BTreeMap::new(),
         };
         Self { name: name.into(), settings, environment: Vec::new(), place, folder, agent: None }
     }

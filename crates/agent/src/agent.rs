@@ -96,7 +96,8 @@ impl Agent {
             Space::Bytes(bytes) => Floor::Bytes(bytes),
         });
         let origins = open_origins(&settings)?;
-        let trust = open_trust(&settings)?;
+        let (content_keys, key_problems) = read_content_keys(&settings);
+        let trust = open_trust(&settings, content_keys.clone())?;
         let http = TcpListener::bind(settings.http)
             .await
             .map_err(|source| AgentError::Http { address: settings.http, source })?;
@@ -111,7 +112,16 @@ impl Agent {
         let listen = mesh.listen_addresses();
 
         let (happenings, happened) = mpsc::channel(HAPPENINGS_MAX);
-        let shared = Arc::new(Shared::new(Parts { settings, store, mesh, origins, trust, happenings }));
+        let shared = Arc::new(Shared::new(Parts {
+            settings,
+            store,
+            mesh,
+            origins,
+            content_keys,
+            key_problems,
+            trust,
+            happenings,
+        }));
         let writer = Writer::start(Arc::clone(&shared)).map_err(AgentError::Thread)?;
         let stop = CancellationToken::new();
         let router = api::router(Arc::clone(&shared));
@@ -178,22 +188,29 @@ fn open_origins(settings: &Settings) -> Result<Vec<Origin>, OriginError> {
     settings.origins.iter().map(open).collect()
 }
 
-fn open_trust(settings: &Settings) -> Result<Trust, AgentError> {
+/// The content keys that the settings name, and what is wrong with those that cannot be used: the images of other
+/// groups must not suffer from that.
+fn read_content_keys(settings: &Settings) -> (ContentKeys, Vec<String>) {
+    let mut keys = ContentKeys::default();
+    let mut problems = Vec::new();
+    for (group, path) in &settings.keys {
+        if let Err(error) = keys.add_file(group, path) {
+            let words = format!(
+                "the releases of the group {group} cannot be opened: {}; put it right and start the agent again",
+                crate::in_words(&error)
+            );
+            error!("{words}");
+            problems.push(words);
+        }
+    }
+    (keys, problems)
+}
+
+fn open_trust(settings: &Settings, keys: ContentKeys) -> Result<Trust, AgentError> {
     let path = &settings.root;
     let root =
         std::fs::read(path).map_err(|source| AgentError::RootUnreadable { path: path.clone(), source })?;
-    Ok(Trust::open(&root, &settings.data_dir.join("trust"), content_keys(settings))?)
-}
-
-/// The content keys that can be read; the releases of the other groups stay sealed.
-fn content_keys(settings: &Settings) -> ContentKeys {
-    let mut keys = ContentKeys::default();
-    for (group, path) in &settings.keys {
-        if let Err(error) = keys.add_file(group, path) {
-            error!(error = crate::in_words(&error), group, "the releases of this group cannot be opened");
-        }
-    }
-    keys
+    Ok(Trust::open(&root, &settings.data_dir.join("trust"), keys)?)
 }
 
 /// One bucket for all WAN origins: the setting is about the line.

@@ -130,7 +130,7 @@ async fn get_release(State(shared): State<Arc<Shared>>, Json(request): Json<GetR
         Ok(Err(error)) => {
             let status = match error {
                 GetError::NotYet => StatusCode::SERVICE_UNAVAILABLE,
-                GetError::Expired => StatusCode::CONFLICT,
+                GetError::Expired | GetError::Unsuitable { .. } => StatusCode::CONFLICT,
                 GetError::Unknown(_) => StatusCode::NOT_FOUND,
                 GetError::NotOneImage => StatusCode::BAD_REQUEST,
             };

@@ -7,7 +7,7 @@ use crate::{
     access::AccessLayer,
     units::{Rate, Space, Span},
 };
-use branchmesh_repo::{Access, Subscription, SubscriptionError};
+use branchmesh_repo::{Access, Facts, Subscription, SubscriptionError};
 use branchmesh_wire::{Role, WanPolicy};
 use serde::Deserialize;
 use std::{
@@ -86,8 +86,12 @@ pub struct Layer {
     pub trust: TrustLayer,
     /// Content keys of groups, GROUP=FILE
     #[arg(long = "content-key", env = "BRANCHMESH_CONTENT_KEYS", value_name = "GROUP=FILE", value_delimiter = ',', value_parser = parse_key)]
-    #[serde(default, deserialize_with = "keys_table")]
+    #[serde(default, deserialize_with = "table")]
     pub keys: Vec<(String, PathBuf)>,
+    /// What releases may require of this machine, such as virtualization-engine=6.1
+    #[arg(long = "fact", env = "BRANCHMESH_FACTS", value_name = "NAME=VALUE", value_delimiter = ',', value_parser = parse_fact)]
+    #[serde(default, deserialize_with = "table")]
+    pub facts: Vec<(String, String)>,
 }
 
 /// Section `[identity]`.
@@ -197,6 +201,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// `[keys]`, by group
     pub keys: BTreeMap<String, PathBuf>,
+    /// `[facts]`, and what the program knows by itself
+    pub facts: Facts,
 }
 
 /// Where the local API listens unless told otherwise.
@@ -272,6 +278,8 @@ impl Layer {
     pub fn over(self, below: Self) -> Self {
         let mut keys = below.keys;
         keys.extend(self.keys);
+        let mut facts = below.facts;
+        facts.extend(self.facts);
         Self {
             data_dir: self.data_dir.or(below.data_dir),
             site: self.site.or(below.site),
@@ -298,6 +306,7 @@ impl Layer {
             },
             trust: TrustLayer { root: self.trust.root.or(below.trust.root) },
             keys,
+            facts,
         }
     }
 
@@ -335,6 +344,7 @@ impl Layer {
             key: required(self.identity.key, "key")?,
             root: required(self.trust.root, "trust_root")?,
             keys: self.keys.into_iter().collect(),
+            facts: known_facts().chain(self.facts).collect(),
         })
     }
 }
@@ -352,8 +362,22 @@ fn parse_key(text: &str) -> Result<(String, PathBuf), String> {
     Ok((group.into(), path.into()))
 }
 
-fn keys_table<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, PathBuf)>, D::Error> {
-    Ok(BTreeMap::<String, PathBuf>::deserialize(deserializer)?.into_iter().collect())
+fn parse_fact(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is expected")?;
+    Ok((name.trim().into(), value.trim().into()))
+}
+
+/// What is known of each machine; the settings may say otherwise.
+fn known_facts() -> impl Iterator<Item = (String, String)> {
+    let known = [("os", std::env::consts::OS), ("arch", std::env::consts::ARCH)];
+    known.into_iter().map(|(name, value)| (name.into(), value.into()))
+}
+
+/// A TOML table of the names that somebody chose.
+fn table<'de, D: serde::Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<(String, V)>, D::Error> {
+    Ok(BTreeMap::<String, V>::deserialize(deserializer)?.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -398,6 +422,18 @@ mod tests {
         let error = load("site = \"lyon\"").unwrap().settle().unwrap_err().to_string();
         assert!(error.contains("data_dir") && error.contains("--data-dir"), "{error}");
         assert!(error.contains("BRANCHMESH_DATA_DIR"), "{error}");
+    }
+
+    #[test]
+    fn facts_are_what_the_machine_is_and_what_somebody_says_of_it() {
+        let file =
+            load(&format!("{MINIMAL}[facts]\nvirtualization-engine = \"6.1\"\nowner = \"it\"\n")).unwrap();
+        let flags = Layer { facts: vec![("owner".into(), "sales".into())], ..Layer::default() };
+        let facts = flags.over(file).settle().unwrap().facts;
+        let fact = |name: &str| facts.get(name).map(String::as_str);
+        assert_eq!(fact("virtualization-engine"), Some("6.1"));
+        assert_eq!(fact("owner"), Some("sales"));
+        assert_eq!(fact("os"), Some(std::env::consts::OS));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{shared::Held, status::StatusView};
 use branchmesh_exchange::{Outcome, TransferId};
-use branchmesh_repo::{Catalog, CatalogEntry, Subscription};
+use branchmesh_repo::{Catalog, CatalogEntry, Subscription, Unmet};
 use branchmesh_store::ReleaseRecord;
 use branchmesh_wire::{BlockSet, IndexId, NodeId};
 use std::{path::PathBuf, sync::Arc};
@@ -89,6 +89,14 @@ pub(crate) enum GetError {
         "the signed metadata has expired, so that nothing new is begun: run branchmesh repo refresh there"
     )]
     Expired,
+    /// The release is not for this machine.
+    #[error("{release} is not for this machine: {unmet}")]
+    Unsuitable {
+        /// The release.
+        release: String,
+        /// What it needs.
+        unmet: Unmet,
+    },
     /// The repository has no such release.
     #[error("the repository has no {0}: see branchmesh repo list")]
     Unknown(Subscription),

@@ -23,6 +23,7 @@ mod throttle;
 mod transfer;
 pub mod units;
 mod view;
+mod wishes;
 
 pub use access::AccessLayer;
 pub use agent::{Agent, AgentError};

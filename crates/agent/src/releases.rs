@@ -51,6 +51,8 @@ pub(crate) struct Release {
 pub(crate) enum Phase {
     /// Known from the catalog, not asked for.
     Announced,
+    /// Not for this machine: what it requires is not met, in words.
+    Unsuitable(String),
     /// Its index is on its way.
     Indexing,
     /// Its blocks are exchanged.
@@ -92,14 +94,24 @@ impl Releases {
         }
     }
 
+    /// What the signed metadata says, if any came yet.
+    pub fn catalog(&self) -> Option<&Catalog> {
+        self.catalog.as_deref()
+    }
+
+    /// What was asked for with `get`.
+    pub fn asked(&self) -> &BTreeSet<IndexId> {
+        &self.asked
+    }
+
     /// Whether the metadata that all this comes from has expired.
     pub fn expired(&self) -> bool {
-        self.catalog.as_ref().is_some_and(|catalog| has_expired(catalog))
+        self.catalog.as_ref().is_some_and(|catalog| catalog.expired || is_past(catalog.expires))
     }
 
     /// Whether the metadata that `entry` comes from has expired: all of it, or that of its group.
     pub fn has_expired(&self, entry: &CatalogEntry) -> bool {
-        self.expired() || is_past(entry.expires)
+        self.catalog.as_ref().is_some_and(|catalog| has_expired(catalog, entry))
     }
 
     /// What the store should remember of the releases whose blocks are here.
@@ -122,15 +134,15 @@ impl Release {
     }
 }
 
-/// Whether the catalog is too old to begin anything from.
-fn has_expired(catalog: &Catalog) -> bool {
-    catalog.expired || is_past(catalog.expires)
+/// Whether what is signed about a release is too old to begin it.
+fn has_expired(catalog: &Catalog, entry: &CatalogEntry) -> bool {
+    catalog.expired || is_past(catalog.expires.min(entry.expires))
 }
 
-/// Whether a time in Unix seconds is over.
-fn is_past(time: u64) -> bool {
+/// Whether a moment, in Unix seconds, is over.
+fn is_past(moment: u64) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    time <= now.as_secs()
+    moment <= now.as_secs()
 }
 
 fn record(entry: &CatalogEntry, sources: Vec<u8>, complete: bool) -> ReleaseRecord {
@@ -185,7 +197,7 @@ impl Loop {
             let wanted = desired.contains(&entry.id());
             let record = recorded(entry);
             // Somebody may hide what came since: what was begun goes on, nothing new is begun.
-            let may_begin = record.is_some() || !(has_expired(catalog) || is_past(entry.expires));
+            let may_begin = record.is_some() || !has_expired(catalog, entry);
             if wanted && may_begin && self.shared.settings.update == Update::Auto {
                 self.begin(entry, true, record);
             } else if record.is_some() {
@@ -195,48 +207,16 @@ impl Loop {
                 self.releases.all.entry(entry.id()).or_insert(announced);
             }
         }
-        self.stop_wanting_all_but(&desired);
+        let unsuitable = self.show_unsuitable(catalog);
+        self.stop_wanting_all_but(&desired, &unsuitable);
         self.activate_desired();
-    }
-
-    /// What is to be here: what the subscriptions mean, and what was asked for.
-    fn desired(&self, catalog: &Catalog) -> BTreeSet<IndexId> {
-        let subscribed = self.subscribed(catalog).into_iter().map(CatalogEntry::id);
-        subscribed.chain(self.releases.asked.iter().copied()).collect()
-    }
-
-    /// What is to be the current release: what the subscriptions mean; of other images, what was asked for.
-    fn to_activate(&self, catalog: &Catalog) -> Vec<IndexId> {
-        let subscribed = self.subscribed(catalog);
-        let images: BTreeSet<&str> = subscribed.iter().map(|entry| entry.image.as_str()).collect();
-        let asked = catalog.releases.iter().filter(|entry| {
-            self.releases.asked.contains(&entry.id()) && !images.contains(entry.image.as_str())
-        });
-        // In order of publication: the newest of several is the current one in the end.
-        let newest: BTreeMap<&str, &CatalogEntry> =
-            asked.map(|entry| (entry.image.as_str(), entry)).collect();
-        subscribed.into_iter().chain(newest.into_values()).map(CatalogEntry::id).collect()
-    }
-
-    fn subscribed<'a>(&self, catalog: &'a Catalog) -> Vec<&'a CatalogEntry> {
-        let subscriptions = &self.shared.settings.subscribe;
-        let named = subscriptions.iter().flat_map(|subscription| {
-            catalog.matching(subscription).into_iter().filter(|entry| {
-                // "*" means all that the certificate allows; a release that was named shows why it fails.
-                *subscription != Subscription::All || self.is_allowed(entry)
-            })
-        });
-        named.collect()
-    }
-
-    fn is_allowed(&self, entry: &CatalogEntry) -> bool {
-        entry.group.as_ref().is_none_or(|group| self.shared.mesh.identity().groups.contains(group))
     }
 
     fn begin(&mut self, entry: &CatalogEntry, wanted: bool, record: Option<ReleaseRecord>) {
         let (id, now) = (entry.id(), self.now());
         let known = self.releases.all.get_mut(&id);
-        if let Some(release) = known.filter(|release| release.phase != Phase::Announced) {
+        let waits = |release: &Release| matches!(release.phase, Phase::Announced | Phase::Unsuitable(_));
+        if let Some(release) = known.filter(|release| !waits(release)) {
             release.entry = entry.clone();
             if release.wanted != wanted {
                 release.wanted = wanted;
@@ -257,7 +237,7 @@ impl Loop {
     }
 
     /// A release that a channel has left is not fetched any further; what is here of it is served.
-    fn stop_wanting_all_but(&mut self, desired: &BTreeSet<IndexId>) {
+    fn stop_wanting_all_but(&mut self, desired: &BTreeSet<IndexId>, unsuitable: &BTreeSet<IndexId>) {
         let now = self.now();
         for (id, release) in &mut self.releases.all {
             if release.wanted && !desired.contains(id) {
@@ -265,7 +245,26 @@ impl Loop {
                 self.exchange.set_wanted(now, *id, false);
             }
         }
-        self.releases.all.retain(|id, release| release.phase != Phase::Announced || desired.contains(id));
+        self.releases.all.retain(|id, release| match release.phase {
+            Phase::Announced => desired.contains(id),
+            Phase::Unsuitable(_) => unsuitable.contains(id),
+            Phase::Indexing
+            | Phase::Exchanging
+            | Phase::Assembling
+            | Phase::Complete(_)
+            | Phase::Active(_)
+            | Phase::Failed(_) => true,
+        });
+    }
+
+    /// Shows the releases that the subscriptions mean and that are not for this machine, with the reason.
+    fn show_unsuitable(&mut self, catalog: &Catalog) -> BTreeSet<IndexId> {
+        let unsuitable = self.unsuitable(catalog);
+        for (entry, unmet) in &unsuitable {
+            let shown = Release::new(entry, Phase::Unsuitable(unmet.to_string()), false);
+            self.releases.all.entry(entry.id()).or_insert(shown);
+        }
+        unsuitable.into_iter().map(|(entry, _)| entry.id()).collect()
     }
 
     pub(crate) fn on_indexed(&mut self, entry: &CatalogEntry, indexed: Result<Indexed, String>) {
@@ -412,7 +411,11 @@ impl Loop {
         let now = self.now();
         let Some(release) = self.releases.all.get(&id) else { return false };
         let in_use = match release.phase {
-            Phase::Active(_) | Phase::Indexing | Phase::Assembling | Phase::Announced => true,
+            Phase::Active(_)
+            | Phase::Indexing
+            | Phase::Assembling
+            | Phase::Announced
+            | Phase::Unsuitable(_) => true,
             Phase::Exchanging | Phase::Complete(_) | Phase::Failed(_) => release.wanted,
         };
         if in_use {
@@ -455,13 +458,13 @@ impl Loop {
     pub(crate) fn get(&mut self, subscription: &Subscription) -> Result<GetAnswer, GetError> {
         let Subscription::Image { .. } = subscription else { return Err(GetError::NotOneImage) };
         let catalog = self.releases.catalog.clone().ok_or(GetError::NotYet)?;
-        if has_expired(&catalog) {
-            return Err(GetError::Expired);
-        }
         let matching = catalog.matching(subscription);
         let entry = matching.first().ok_or_else(|| GetError::Unknown(subscription.clone()))?;
-        if is_past(entry.expires) {
+        if has_expired(&catalog, entry) {
             return Err(GetError::Expired);
+        }
+        if let Err(unmet) = self.check_suitable(entry) {
+            return Err(GetError::Unsuitable { release: entry.name(), unmet });
         }
         self.releases.asked.insert(entry.id());
         self.begin(entry, true, None);

@@ -6,7 +6,7 @@ use crate::{
     shared::{Held, Shared},
 };
 use async_trait::async_trait;
-use branchmesh_image::{BlobRef, Cipher, GroupKey, Index, IndexId, VerifiedBlock};
+use branchmesh_image::{BlobRef, Index, IndexId, VerifiedBlock};
 use branchmesh_mesh::RequestError;
 use branchmesh_repo::{CatalogEntry, MetadataSource, PartSource, SourceError, TrustError, load_index};
 use branchmesh_store::ReleaseRecord;
@@ -93,7 +93,10 @@ async fn indexed(
     entry: &CatalogEntry,
     record: Option<ReleaseRecord>,
 ) -> Result<Indexed, String> {
-    let cipher = cipher_of(shared, entry)?;
+    // A release whose description could be read has a key that opens it.
+    let cipher = shared.content_keys.cipher(entry.group.as_deref()).ok_or_else(|| {
+        format!("there is no content key for the group {}", entry.group.as_deref().unwrap_or_default())
+    })?;
     let parts = SiteParts { shared: Arc::clone(shared), crossed: AtomicU64::new(0) };
     let index =
         load_index(&entry.root, cipher.clone(), &parts).await.map_err(|error| crate::in_words(&error))?;
@@ -103,19 +106,6 @@ async fn indexed(
     let have = blocks_here(shared, &held.index, trim).await;
     let have = import_local(shared, &held, have).await;
     Ok(Indexed { held, have, record })
-}
-
-/// How the release's blocks are opened: with the content key that the settings name for its group.
-fn cipher_of(shared: &Shared, entry: &CatalogEntry) -> Result<Cipher, String> {
-    let Some(group) = &entry.group else { return Ok(Cipher::None) };
-    let path = shared.settings.keys.get(group).ok_or_else(|| {
-        format!(
-            "there is no content key for the group {group}: add it to the section [keys] of the configuration"
-        )
-    })?;
-    let unreadable = |reason: String| format!("the content key {} cannot be used: {reason}", path.display());
-    let line = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    line.parse::<GroupKey>().map(Cipher::Group).map_err(|error| unreadable(error.to_string()))
 }
 
 /// Index parts from the nearest place: this disk, local origins, members, and the WAN if this node is a fetcher.

@@ -5,7 +5,7 @@
 use crate::{config::Settings, happening::Happening, throttle::TokenBucket};
 use branchmesh_image::{BlockEntry, Cipher, Index};
 use branchmesh_mesh::Mesh;
-use branchmesh_repo::{CatalogEntry, Origin, Trust};
+use branchmesh_repo::{CatalogEntry, ContentKeys, Origin, Trust};
 use branchmesh_store::Store;
 use branchmesh_wire::{IndexId, NodeId};
 use bytes::Bytes;
@@ -27,6 +27,10 @@ pub(crate) struct Shared {
     pub mesh: Mesh,
     /// Nearest first.
     pub origins: Vec<Origin>,
+    /// What opens the images of groups.
+    pub content_keys: ContentKeys,
+    /// Content keys that cannot be used, in words.
+    pub key_problems: Vec<String>,
     /// Locked while metadata is fetched and checked: one update at a time.
     pub trust: Mutex<Trust>,
     pub lan_limit: TokenBucket,
@@ -62,6 +66,8 @@ pub(crate) struct Parts {
     pub store: Store,
     pub mesh: Mesh,
     pub origins: Vec<Origin>,
+    pub content_keys: ContentKeys,
+    pub key_problems: Vec<String>,
     pub trust: Trust,
     pub happenings: mpsc::Sender<Happening>,
 }
@@ -74,6 +80,8 @@ impl Shared {
             store: parts.store,
             mesh: parts.mesh,
             origins: parts.origins,
+            content_keys: parts.content_keys,
+            key_problems: parts.key_problems,
             trust: Mutex::new(parts.trust),
             happenings: parts.happenings,
             held: RwLock::default(),

@@ -104,7 +104,7 @@ pub struct ReleaseView {
     pub image: String,
     /// Name of the release.
     pub release: String,
-    /// `announced`, `waiting`, `fetching`, `assembling`, `complete`, `active` or `failed`.
+    /// `announced`, `unsuitable`, `waiting`, `fetching`, `assembling`, `complete`, `active` or `failed`.
     pub state: String,
     /// Why it waits or failed, in words.
     pub reason: Option<String>,

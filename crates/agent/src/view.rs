@@ -97,6 +97,8 @@ fn node_view(agent: &Loop, now: Time) -> NodeView {
             "the signed metadata has expired: nothing new is begun until the repository's is renewed".into(),
         );
     }
+    problems.extend(agent.shared.key_problems.iter().cloned());
+    problems.extend(agent.unheard_wishes());
     NodeView {
         name: identity.name.clone(),
         peer_id: identity.peer_id.clone(),
@@ -206,7 +208,12 @@ fn release_view(agent: &Loop, now: Time, id: &IndexId, release: &Release) -> Rel
     let left = bytes.total.saturating_sub(bytes.have);
     let path = match &release.phase {
         Phase::Complete(path) | Phase::Active(path) => Some(path.display().to_string()),
-        Phase::Announced | Phase::Indexing | Phase::Exchanging | Phase::Assembling | Phase::Failed(_) => None,
+        Phase::Announced
+        | Phase::Unsuitable(_)
+        | Phase::Indexing
+        | Phase::Exchanging
+        | Phase::Assembling
+        | Phase::Failed(_) => None,
     };
     ReleaseView {
         image: release.entry.image.clone(),
@@ -229,6 +236,7 @@ fn state(agent: &Loop, release: &Release, waiting: Option<&Waiting>) -> (&'stati
             ("announced", Some("not begun, because the signed metadata has expired".into()))
         }
         Phase::Announced => ("announced", Some("fetched when asked for: branchmesh get".into())),
+        Phase::Unsuitable(unmet) => ("unsuitable", Some(unmet.clone())),
         Phase::Indexing => {
             let reason = problem(Problem::Origin).unwrap_or_else(|| "its index is on its way".into());
             ("waiting", Some(reason))
