@@ -27,6 +27,8 @@ use tokio::task::spawn_blocking;
 const KEPT_FILE: &str = "metadata.json";
 /// Most bytes of it: all files, escaped once more as JSON strings.
 const KEPT_MAX: u64 = 3 * ALL_FILES_MAX as u64;
+/// Highest version of a first root of trust: tough adds to it without a check, and no repository has so many.
+const ROOT_VERSION_MAX: u64 = u32::MAX as u64;
 /// Folder in which tough works during an update.
 const SCRATCH: &str = "verifying";
 
@@ -229,6 +231,9 @@ fn check_root(root_json: &[u8]) -> Result<(), TrustError> {
     let root: Signed<Root> = serde_json::from_slice(root_json).map_err(|error| TrustError::Malformed {
         reason: format!("root.json is no root of trust: {error}"),
     })?;
+    if root.signed.version.get() > ROOT_VERSION_MAX {
+        return Err(TrustError::Malformed { reason: "root.json has an impossibly high version".into() });
+    }
     root.signed.verify_role(&root).map_err(|_| TrustError::BadSignature { what: "root.json itself".into() })
 }
 
