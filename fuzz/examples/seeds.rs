@@ -7,10 +7,12 @@
 use branchmesh_fuzz::{
     input::part,
     sample::{Sample, group_cipher, group_key, noise},
+    world::{Files, World},
 };
 use branchmesh_image::{BlockId, Cipher, IndexId};
 use branchmesh_wire::{BlockSet, Hello, Message, Note, Request, ResponseHead, Runs};
-use std::{fs, path::Path};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs, path::Path};
 
 fn main() {
     texts("address", ADDRESSES);
@@ -24,6 +26,8 @@ fn main() {
     descriptions();
     indexes();
     messages();
+    metadata(World::good_files());
+    signed_metadata(&World::good());
 }
 
 const ADDRESSES: &[&str] = &[
@@ -135,6 +139,70 @@ fn messages() {
     say("metadata", 2, Request::Metadata { name: "timestamp.json".into() }.to_bytes());
     say("response", 3, ResponseHead::Bytes(u32::MAX).to_bytes());
     say("status-cut-off", 4, noise(4, 200));
+}
+
+fn metadata(good: &Files) {
+    let deep = "[".repeat(100_000);
+    for (number, (name, bytes)) in (0u8..).zip(good) {
+        let given = [
+            ("good", bytes.to_vec()),
+            ("cut-off", bytes[..bytes.len() / 2].to_vec()),
+            ("later", String::from_utf8_lossy(bytes).replace("\"version\":", "\"version\":1").into_bytes()),
+            ("deep", deep.clone().into_bytes()),
+            ("nothing", Vec::new()),
+        ];
+        for (kind, bytes) in given {
+            seed("metadata", &format!("{name}-{kind}"), &[&[number][..], &bytes].concat());
+        }
+    }
+    let texts: BTreeMap<&String, &str> =
+        good.iter().map(|(name, bytes)| (name, std::str::from_utf8(bytes).unwrap())).collect();
+    let kept = serde_json::to_vec(&texts).unwrap();
+    seed("kept_metadata", "good", &kept);
+    seed("kept_metadata", "cut-off", &kept[..kept.len() - 100]);
+    seed("kept_metadata", "none-of-ours", br#"{"../escape.json":"{}","timestamp.json":""}"#);
+    seed("root", "good", &[&[0][..], &good["1.root.json"]].concat());
+    seed("root", "second", &[&[0][..], &good["2.root.json"]].concat());
+    seed("root", "no-root", &[&[0][..], &good["timestamp.json"]].concat());
+}
+
+/// What the roles say, and what they should never say.
+fn signed_metadata(good: &World) {
+    let roles = [&good.root, &good.next_root, &good.targets, &good.group, &good.snapshot, &good.timestamp];
+    for (number, role) in (0u8..).zip(roles) {
+        let say = |name: &str, role: &Value| {
+            seed(
+                "signed_metadata",
+                &format!("{number}-{name}"),
+                &[&[number][..], role.to_string().as_bytes()].concat(),
+            );
+        };
+        say("good", role);
+        let spoilers: [(&str, &str, Value); 6] = [
+            ("expired", "/expires", "1970-01-01T00:00:00Z".into()),
+            ("far-version", "/version", u64::MAX.into()),
+            ("no-targets", "/targets", json!({})),
+            (
+                "two-groups",
+                "/delegations/roles",
+                json!([good.targets["delegations"]["roles"][0], good.targets["delegations"]["roles"][0]]),
+            ),
+            ("wide-paths", "/delegations/roles/0/paths", json!(["*"])),
+            ("group-is-role", "/delegations/roles/0/name", "targets".into()),
+        ];
+        for (name, pointer, value) in spoilers {
+            let mut role = role.clone();
+            if let Some(place) = role.pointer_mut(pointer) {
+                *place = value;
+                say(name, &role);
+            }
+        }
+    }
+    let mut targets = good.targets.clone();
+    let (first, second) = (targets["targets"]["xp@1"].clone(), targets["targets"]["xp@2"].clone());
+    targets["targets"] = json!({ "xp@2": first, "finance/x": second, "../xp@1": first, "": second });
+    seed("signed_metadata", "wrong-names", &[&[2][..], targets.to_string().as_bytes()].concat());
+    seed("root", "signed-here", &[&[1][..], good.root.to_string().as_bytes()].concat());
 }
 
 fn texts(target: &str, texts: &[&str]) {

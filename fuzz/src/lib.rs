@@ -16,11 +16,16 @@ pub mod index;
 pub mod index_piece;
 pub mod index_root;
 pub mod input;
+pub mod kept_metadata;
 pub mod message;
+pub mod metadata;
 pub mod mutate;
 pub mod requirement;
+pub mod root;
 pub mod sample;
+pub mod signed_metadata;
 pub mod subscription;
+pub mod world;
 
 use branchmesh_image::{block::BLOCK_ENCODED_MAX, index::ROOT_PLAIN_MAX, piece::PIECE_PLAIN_MAX};
 
@@ -37,6 +42,8 @@ pub struct Target {
 
 /// What any target may allocate: contexts of zstd, and small things.
 pub const SLACK: usize = 4 << 20;
+/// What small metadata files may come to as values.
+const METADATA_FILES: usize = 4 << 20;
 /// How often an input may be in memory at one time.
 pub const COPIES: usize = 16;
 
@@ -49,7 +56,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "index", run: index::run, memory_max: ROOT_PLAIN_MAX + 2 * PIECE_PLAIN_MAX },
     Target { name: "index_piece", run: index_piece::run, memory_max: 2 * PIECE_PLAIN_MAX },
     Target { name: "index_root", run: index_root::run, memory_max: ROOT_PLAIN_MAX },
+    Target { name: "kept_metadata", run: kept_metadata::run, memory_max: METADATA_FILES },
     Target { name: "message", run: message::run, memory_max: 2 * branchmesh_wire::limits::NOTE_MAX },
+    Target { name: "metadata", run: metadata::run, memory_max: METADATA_FILES },
     Target { name: "requirement", run: requirement::run, memory_max: 0 },
+    Target { name: "root", run: root::run, memory_max: METADATA_FILES },
+    Target { name: "signed_metadata", run: signed_metadata::run, memory_max: METADATA_FILES },
     Target { name: "subscription", run: subscription::run, memory_max: 0 },
 ];

@@ -1,6 +1,6 @@
 //! Sealed descriptions of releases.
 
-use crate::{Verdict, try_all};
+use crate::{Outcome, Verdict, try_all};
 use branchmesh_fuzz::{
     mutate::Mutator,
     sample::{group_key, noise},
@@ -53,5 +53,5 @@ fn one(State { key, other_key, sealed }: &mut State, mutator: &mut Mutator) -> V
     if other_key.open_description(place.as_bytes(), good).is_ok() {
         return Err("the key of another group opens it".into());
     }
-    Ok(())
+    Ok(if is_good(&spoiled) { Outcome::Harmless } else { Outcome::Refused })
 }

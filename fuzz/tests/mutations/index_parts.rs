@@ -1,6 +1,6 @@
 //! Parts of an index that a source gives, and the index that comes of them.
 
-use crate::{Verdict, try_all};
+use crate::{Outcome, Verdict, try_all};
 use async_trait::async_trait;
 use branchmesh_fuzz::{
     index,
@@ -83,7 +83,7 @@ fn one(state: &mut State, mutator: &mut Mutator) -> Verdict {
         state.runtime.block_on(load_index(&sample.root, sample.cipher.clone(), &liar))
     };
     match load {
-        Ok(loaded) if spoiled == good.bytes() && loaded == *index => published_so(state, mutator),
+        Ok(loaded) if spoiled == good.bytes() && loaded == *index => Ok(Outcome::Harmless),
         Ok(_) => Err(format!("another part was taken for {name}")),
         Err(error) if spoiled == good.bytes() => Err(format!("the good part {name} was refused: {error}")),
         Err(_) => published_so(state, mutator),
@@ -114,7 +114,7 @@ fn published_so(state: &State, mutator: &mut Mutator) -> Verdict {
     if let Ok(loaded) = state.runtime.block_on(honest(sample, &root, &parts)) {
         index::check(&loaded);
     }
-    Ok(())
+    Ok(Outcome::Refused)
 }
 
 async fn honest(

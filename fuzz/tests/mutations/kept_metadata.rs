@@ -1,7 +1,7 @@
 //! The file in which a node keeps what it believes, after a disk or somebody at the machine has changed it.
 
 use crate::{
-    Verdict,
+    Outcome, Verdict,
     repositories::{Memory, World},
     try_all,
 };
@@ -43,12 +43,14 @@ fn one(state: &mut State, mutator: &mut Mutator) -> Verdict {
     let open = Trust::open(&state.world.root, state.folder.path(), state.world.keys.clone());
     let mut node = open.map_err(|error| error.to_string())?;
     // Unreadable is as good as nothing: whoever can spoil the file could as well remove it.
-    let Ok(Some(catalog)) = state.runtime.block_on(node.load_local()) else { return Ok(()) };
+    let Ok(Some(catalog)) = state.runtime.block_on(node.load_local()) else {
+        return Ok(Outcome::Refused);
+    };
     if !state.world.was_right(&catalog) {
         return Err(format!("the kept file was believed: {catalog:?}"));
     }
     match node.files().iter().find(|(name, bytes)| !state.world.is_genuine(name, bytes)) {
-        None => Ok(()),
+        None => Ok(Outcome::Harmless),
         Some((name, _)) => Err(format!("{name} is not genuine and will be given to neighbours")),
     }
 }

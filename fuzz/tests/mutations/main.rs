@@ -27,8 +27,17 @@ use std::{
 const MUTATIONS: u64 = 20_000;
 const SEED: u64 = 1;
 
-/// Why a mutation was not refused.
-type Verdict = Result<(), String>;
+/// What became of a mutation; the error says what went wrong.
+type Verdict = Result<Outcome, String>;
+
+/// What may become of a mutation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It was noticed.
+    Refused,
+    /// It changed nothing that matters.
+    Harmless,
+}
 
 /// Tries `percent` of all mutations, on all cores. Each core has a state of its own; each mutation has a source of
 /// randomness of its own, so that it can be repeated alone.
@@ -42,7 +51,7 @@ fn try_all<S>(
     let total = setting("BRANCHMESH_MUTATIONS", MUTATIONS) * percent / 100;
     let only = env::var("BRANCHMESH_MUTATION").ok().map(|number| number.parse().expect("a number"));
     let (first, end) = only.map_or((0, total), |number: u64| (number, number + 1));
-    let next = AtomicU64::new(first);
+    let (next, refused) = (AtomicU64::new(first), AtomicU64::new(0));
     let work = || {
         let mut state = state();
         loop {
@@ -53,14 +62,20 @@ fn try_all<S>(
             let mut mutator = Mutator::new(seed, number);
             let verdict = catch_unwind(AssertUnwindSafe(|| one(&mut state, &mut mutator)));
             let verdict = verdict.unwrap_or_else(|panic| Err(format!("panicked: {}", words(&*panic))));
-            if let Err(reason) = verdict {
-                // Let the other cores stop, too.
-                next.store(end, Ordering::Relaxed);
-                panic!(
-                    "mutation {number} of {name}: {reason}\nrepeat it with \
-                     BRANCHMESH_SEED={seed} BRANCHMESH_MUTATION={number} cargo test -p branchmesh-fuzz --test mutations {name}"
-                );
-            }
+            let reason = match verdict {
+                Ok(Outcome::Harmless) => continue,
+                Ok(Outcome::Refused) => {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                Err(reason) => reason,
+            };
+            // Let the other cores stop, too.
+            next.store(end, Ordering::Relaxed);
+            panic!(
+                "mutation {number} of {name}: {reason}\nrepeat it with \
+                 BRANCHMESH_SEED={seed} BRANCHMESH_MUTATION={number} cargo test -p branchmesh-fuzz --test mutations {name}"
+            );
         }
     };
     thread::scope(|scope| {
@@ -71,6 +86,11 @@ fn try_all<S>(
             end.unwrap_or_else(|panic| panic!("{}", words(&*panic)));
         }
     });
+    let refused = refused.into_inner();
+    assert!(
+        only.is_some() || refused > total / 2,
+        "{refused} of {total} mutations of {name} did anything at all"
+    );
 }
 
 fn setting(name: &str, default: u64) -> u64 {

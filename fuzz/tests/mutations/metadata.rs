@@ -2,7 +2,7 @@
 //! gives one for another, and those of another repository.
 
 use crate::{
-    Verdict,
+    Outcome, Verdict,
     repositories::{Files, Memory, World},
     try_all,
 };
@@ -38,8 +38,10 @@ fn metadata() {
 
 fn one(state: &mut State, mutator: &mut Mutator) -> Verdict {
     let files = spoil(state.world, state.node.files(), mutator);
-    a_node_that_begins(state, &files)?;
-    a_node_that_believes(state, &files)
+    let begun = a_node_that_begins(state, &files)?;
+    let believed = a_node_that_believes(state, &files)?;
+    // Old states are news to the one, and refused by the other.
+    Ok(if begun == believed { begun } else { Outcome::Refused })
 }
 
 /// It cannot know how old a state is, as long as it has not expired. But it must be a state that once was.
@@ -48,7 +50,11 @@ fn a_node_that_begins(state: &mut State, files: &Files) -> Verdict {
     let open = Trust::open(&world.root, state.fresh.path(), world.keys.clone());
     let mut node = open.map_err(|error| error.to_string())?;
     let Ok(catalog) = state.runtime.block_on(node.refresh(&Memory(files))) else {
-        return if node.catalog().is_none() { Ok(()) } else { Err("a refused state is believed".into()) };
+        return if node.catalog().is_none() {
+            Ok(Outcome::Refused)
+        } else {
+            Err("a refused state is believed".into())
+        };
     };
     fs::remove_file(state.fresh.path().join("metadata.json")).map_err(|error| error.to_string())?;
     if !world.was_right(&catalog) {
@@ -66,16 +72,21 @@ fn a_node_that_believes(state: &mut State, files: &Files) -> Verdict {
         return Err(format!("what was believed is gone: {:?}", state.node.catalog()));
     }
     if result.is_err() {
-        return if *state.node.files() == before { Ok(()) } else { Err("a refused file was kept".into()) };
+        return if *state.node.files() == before {
+            Ok(Outcome::Refused)
+        } else {
+            Err("a refused file was kept".into())
+        };
     }
     check_genuine(state.world, &state.node)?;
     // It may have been told the same in other words; the next mutation begins with the original ones.
-    state.runtime.block_on(state.node.refresh(&Memory(genuine))).map(drop).map_err(|error| error.to_string())
+    state.runtime.block_on(state.node.refresh(&Memory(genuine))).map_err(|error| error.to_string())?;
+    Ok(Outcome::Harmless)
 }
 
 fn check_genuine(world: &World, node: &Trust) -> Verdict {
     match node.files().iter().find(|(name, bytes)| !world.is_genuine(name, bytes)) {
-        None => Ok(()),
+        None => Ok(Outcome::Harmless),
         Some((name, bytes)) => Err(format!("{name} was taken as {}", String::from_utf8_lossy(bytes))),
     }
 }

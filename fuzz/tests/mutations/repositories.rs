@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use branchmesh_repo::{
-    Catalog, ContentKeys, Keys, MetadataSource, Origin, PublishOptions, SourceError, init, publish,
-    read_catalog, refresh,
+    Address, Catalog, ContentKeys, Keys, MetadataSource, Origin, PublishOptions, RoleName, SourceError, init,
+    publish, read_catalog, refresh, rotate,
 };
 use bytes::Bytes;
 use std::{
@@ -51,12 +51,12 @@ impl World {
     async fn new() -> Self {
         let ours = Repository::new().await;
         let mut states = vec![ours.state().await];
-        for step in 0..4 {
+        for step in 0..STEPS {
             ours.step(step).await;
             states.push(ours.state().await);
         }
         let theirs = Repository::new().await;
-        for step in 0..4 {
+        for step in 0..STEPS {
             theirs.step(step).await;
         }
         let (foreign, _) = theirs.state().await;
@@ -89,6 +89,9 @@ fn same<R: serde::de::DeserializeOwned + PartialEq>(right: &Bytes, given: &Bytes
     signed(right).is_some() && signed(right) == signed(given)
 }
 
+/// Steps of a history.
+const STEPS: usize = 7;
+
 struct Repository {
     dir: TempDir,
 }
@@ -96,7 +99,7 @@ struct Repository {
 impl Repository {
     async fn new() -> Self {
         let repository = Self { dir: tempfile::tempdir().unwrap() };
-        init(&repository.path("repo").as_path().into(), &repository.keys()).await.unwrap();
+        init(&repository.address(), &repository.keys()).await.unwrap();
         fs::create_dir(repository.path("source")).unwrap();
         repository
     }
@@ -107,10 +110,16 @@ impl Repository {
             0 => self.publish("xp", "1", None, &["stable"]).await,
             1 => self.publish("ledger", "1", Some("finance"), &["stable"]).await,
             2 => self.publish("xp", "2", None, &["pilot"]).await,
-            _ => drop(
-                refresh(&self.path("repo").as_path().into(), &self.keys(), &BTreeMap::new()).await.unwrap(),
-            ),
+            3 => drop(refresh(&self.address(), &self.keys(), &BTreeMap::new()).await.unwrap()),
+            4 => self.rotate(RoleName::Timestamp).await,
+            5 => self.rotate(RoleName::group("finance").unwrap()).await,
+            _ => self.publish("ledger", "2", Some("finance"), &["stable"]).await,
         }
+    }
+
+    async fn rotate(&self, role: RoleName) {
+        let keys = self.keys();
+        rotate(&self.address(), &keys, &role, &keys, None).await.unwrap();
     }
 
     async fn publish(&self, image: &str, release: &str, group: Option<&str>, channels: &[&str]) {
@@ -135,6 +144,10 @@ impl Repository {
 
     fn root(&self) -> Bytes {
         fs::read(self.path("keys").join("root.json")).unwrap().into()
+    }
+
+    fn address(&self) -> Address {
+        self.path("repo").as_path().into()
     }
 
     fn keys(&self) -> Keys {
