@@ -23,10 +23,10 @@ pub fn run(bytes: &[u8]) {
     let mut node = open(&good["1.root.json"], folder.path());
     match wait(node.refresh(&Memory(&files))) {
         Ok(catalog) => {
-            assert_eq!(*catalog, *World::good_catalog(), "somebody without a key changed the meaning")
+            assert_eq!(*catalog, *World::good_catalog(), "somebody without a key changed the meaning");
         }
         Err(_) => {
-            assert!(node.catalog().is_none() && node.files().is_empty(), "what was refused is believed")
+            assert!(node.catalog().is_none() && node.files().is_empty(), "what was refused is believed");
         }
     }
     let mut knows = open(&good["1.root.json"], folder.path());

@@ -29,6 +29,7 @@ pub mod node;
 pub mod place;
 pub mod plaintext;
 pub mod process;
+pub mod python;
 pub mod run;
 pub mod s3;
 pub mod scratch;

@@ -3,7 +3,7 @@
 //! A skipped test passes, so that `cargo test --workspace` works for a newcomer without root; in CI (`CI=true`)
 //! a skip is a failure, because there it would hide that nothing was proved.
 
-use crate::mirror::Mirror;
+use crate::{mirror::Mirror, python};
 use std::{
     env, fs,
     io::{self, Write},
@@ -22,6 +22,8 @@ pub enum Need {
     PackageMirror,
     /// A program in the search path or in the system's folders for administrators.
     Program(&'static str),
+    /// Python with these modules.
+    Python(&'static [&'static str]),
 }
 
 /// Whether all of `needs` are there; if not, says so on stderr, and the caller returns.
@@ -70,6 +72,9 @@ impl Need {
             Self::Program(name) => {
                 find_program(name).is_none().then(|| format!("the program {name} is not installed"))
             }
+            Self::Python(modules) => python::with_modules(modules)
+                .is_none()
+                .then(|| format!("there is no python with {} (tests/requirements.txt)", modules.join(", "))),
         }
     }
 }
