@@ -2,7 +2,10 @@
 //! the middle of another's.
 
 use async_trait::async_trait;
-use futures::{StreamExt, stream::BoxStream};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
@@ -164,10 +167,9 @@ impl ObjectStore for Memory {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        match self.begins() {
-            Ok(_) => self.objects.list(prefix),
-            Err(error) => futures::stream::iter([Err(error)]).boxed(),
-        }
+        let (this, prefix) = (self.clone(), prefix.cloned());
+        let listed = async move { this.perform(async { Ok(this.objects.list(prefix.as_ref())) }).await };
+        stream::once(listed).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
