@@ -4,6 +4,8 @@
 //! `AZURE_…`), CA and proxy from the [`Access`](crate::Access). The variables that would switch the checking of
 //! certificates off are overruled.
 
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod client;
 #[cfg(test)]
 pub(crate) mod memory;
 mod provider;

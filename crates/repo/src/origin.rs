@@ -11,7 +11,9 @@ mod runs;
 
 pub use error::OriginError;
 pub(crate) use error::root_cause;
-pub(crate) use http::{CONNECT_MAX, STALL_MAX};
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+pub(crate) use http::CONNECT_MAX;
+pub(crate) use http::STALL_MAX;
 
 use crate::{
     address::{Address, Target, shown},
