@@ -16,8 +16,14 @@ pub(crate) const TIMESTAMP: &str = "timestamp.json";
 /// The repository's current root of trust.
 pub(crate) const ROOT: &str = "root.json";
 
+/// The folder of the signed metadata.
+pub(crate) const METADATA: &str = "metadata";
+/// The folder of all index parts.
+pub(crate) const INDEXES: &str = "indexes";
 /// The folder of all packs.
 pub(crate) const PACKS: &str = "packs";
+/// The folder of changes that wait for signatures.
+pub(crate) const STAGED: &str = "staged";
 
 /// Longest name of a metadata file: a role's name and a version number.
 const METADATA_NAME_MAX: usize = 128;
@@ -49,6 +55,18 @@ pub(crate) fn pack_of(path: &str) -> Option<PackId> {
 pub(crate) fn part_of(path: &str) -> Option<BlockId> {
     let part: BlockId = path.rsplit('/').next()?.parse().ok()?;
     (index_path(&part) == path).then_some(part)
+}
+
+/// Version and role of the file at `path`, if its name has both: `…/7.targets.json`.
+pub(crate) fn version_of(path: &str) -> Option<(u64, &str)> {
+    let (version, role) = path.rsplit('/').next()?.strip_suffix(".json")?.split_once('.')?;
+    Some((version.parse().ok()?, role))
+}
+
+/// Whether a write that was under way when its process was killed left the file at `path`: `NAME#NUMBER`.
+pub(crate) fn is_unfinished(path: &str) -> bool {
+    path.rsplit_once('#')
+        .is_some_and(|(_, number)| !number.is_empty() && number.chars().all(|digit| digit.is_ascii_digit()))
 }
 
 /// Whether `name` can be a metadata file's name. Names come from peers too, and become paths and URLs.
@@ -95,6 +113,17 @@ mod tests {
         {
             assert!(!is_metadata_name(bad), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn names_of_versions_and_of_unfinished_files_are_told_apart() {
+        assert_eq!(version_of("metadata/12.targets.json"), Some((12, "targets")));
+        assert_eq!(version_of("staged/3.finance.json"), Some((3, "finance")));
+        for other in ["metadata/timestamp.json", "metadata/root.json", "x.targets.json", "1.targets"] {
+            assert_eq!(version_of(other), None, "{other:?}");
+        }
+        assert!(is_unfinished("packs/ab/abab.pack#1"));
+        assert!(!is_unfinished("packs/ab/abab.pack") && !is_unfinished("packs/ab#1/abab.pack"));
     }
 
     #[test]

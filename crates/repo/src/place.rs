@@ -8,6 +8,7 @@
 
 mod error;
 mod lock;
+mod unfinished;
 
 pub use error::PlaceError;
 pub(crate) use lock::PublisherLock;
@@ -31,6 +32,8 @@ use std::{
     sync::Arc,
 };
 
+/// Written to read the clock, and removed at once.
+const CLOCK_FILE: &str = "clock";
 /// The file whose name and content never change, with which a server's conditions are tried out.
 const FIRST_ROOT: &str = "1.root.json";
 /// An `ETag` and a generation that no file has.
@@ -237,8 +240,21 @@ impl Place {
         Ok(files.into_iter().map(listed).collect())
     }
 
+    /// What time it is by the clock that dates this place's files, in Unix seconds: a server's or a network
+    /// drive's may differ from this machine's.
+    pub(crate) async fn now(&self) -> Result<u64, PlaceError> {
+        self.put(CLOCK_FILE, Bytes::new()).await?;
+        let meta = self.store.head(&StorePath::from(CLOCK_FILE)).await;
+        let modified = meta.map_err(|error| self.failed(CLOCK_FILE, error))?.last_modified;
+        self.remove(CLOCK_FILE).await?;
+        Ok(u64::try_from(modified.timestamp()).unwrap_or(0))
+    }
+
     /// Removes a file; none there is as good.
     pub(crate) async fn remove(&self, path: &str) -> Result<(), PlaceError> {
+        if let (Ground::Folder(folder), true) = (&self.ground, layout::is_unfinished(path)) {
+            return Self::remove_unfinished(folder, path);
+        }
         match self.store.delete(&StorePath::from(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(path, error)),

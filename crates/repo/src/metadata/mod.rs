@@ -229,6 +229,17 @@ impl Metadata {
         &self.in_force.catalog
     }
 
+    /// What opens the descriptions and indexes of groups' releases.
+    pub(crate) fn content_keys(&self) -> &ContentKeys {
+        &self.content_keys
+    }
+
+    /// The versions in force, of all roles with a version in their files' names except root.
+    pub(crate) fn versions(&self) -> BTreeMap<RoleName, u64> {
+        let roles = self.in_force.roles.keys().cloned().chain([RoleName::Snapshot]);
+        roles.map(|role| (role.clone(), self.in_force.version(&role))).collect()
+    }
+
     /// Fails unless a change of `role` can be signed here, at least by some of its keys, and none is waiting.
     pub(crate) async fn check_may_change(&self, role: &RoleName) -> Result<(), MetadataError> {
         self.check_not_pending([role]).await?;

@@ -70,6 +70,13 @@ impl Fixture {
         publish(self.options(image, release), &()).await
     }
 
+    /// Publishes content of its own.
+    pub async fn publish_noise(&self, image: &str, release: &str) {
+        let seed = release.bytes().map(u64::from).sum();
+        self.write("disk.img", &noise(seed, 100_000));
+        self.publish(image, release).await.unwrap();
+    }
+
     pub fn keys(&self) -> Keys {
         Keys::at(&self.keys)
     }
