@@ -9,6 +9,7 @@ mod demo;
 mod failure;
 mod local_agent;
 mod logging;
+mod outcome;
 mod progress;
 mod reading;
 mod text;
@@ -38,6 +39,8 @@ enum Command {
     Publish(commands::publish::Publish),
     /// Points a channel to a release
     Promote(commands::publish::Promote),
+    /// Takes a channel away from a release
+    Demote(commands::demote::Demote),
     /// Shows what an update costs, before it is rolled out
     Diff(commands::diff::Diff),
     /// Makes the organisation's certificate authority and device certificates
@@ -60,6 +63,7 @@ impl Command {
             Self::Repo(_)
             | Self::Publish(_)
             | Self::Promote(_)
+            | Self::Demote(_)
             | Self::Diff(_)
             | Self::Ca(_)
             | Self::Status(_)
@@ -87,6 +91,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Repo(repo) => repo.run().await,
         Command::Publish(publish) => publish.run().await,
         Command::Promote(promote) => promote.run().await,
+        Command::Demote(demote) => demote.run().await,
         Command::Diff(diff) => diff.run().await,
         Command::Ca(ca) => ca.run(),
         Command::Agent(agent) => agent.run().await,

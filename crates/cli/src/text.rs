@@ -1,5 +1,6 @@
 //! Numbers and tables as people read them.
 
+use jiff::Timestamp;
 use std::{fmt::Write, time::Duration};
 
 /// Bytes with a binary unit and three digits at most: `1.5 GiB`.
@@ -43,6 +44,22 @@ pub fn percent(part: u64, whole: u64) -> String {
 pub fn count(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{plural}")
+}
+
+/// A moment in Unix seconds as ISO 8601 writes it, in UTC: `2026-11-20T12:45:00Z`.
+pub fn time(unix_seconds: u64) -> String {
+    let time = i64::try_from(unix_seconds).ok().and_then(|time| Timestamp::from_second(time).ok());
+    time.map_or("-".into(), |time| time.to_string())
+}
+
+/// Reads NAME@V from the command line.
+pub fn release_name(text: &str) -> Result<(String, String), String> {
+    match text.split_once('@') {
+        Some((image, release)) if !image.is_empty() && !release.is_empty() => {
+            Ok((image.into(), release.into()))
+        }
+        Some(_) | None => Err("write NAME@V".into()),
+    }
 }
 
 /// Rows with aligned columns, two spaces apart. Columns whose heading ends in a space are aligned to the right.
@@ -90,6 +107,8 @@ mod tests {
         assert_eq!(percent(999, 1000), "99 %");
         assert_eq!(percent(0, 0), "100 %");
         assert_eq!(span(Duration::from_secs(185)), "3 min 5 s");
+        assert_eq!(time(1_700_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(time(u64::MAX), "-");
     }
 
     #[test]

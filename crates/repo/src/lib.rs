@@ -41,7 +41,7 @@ mod withdraw;
 
 pub use access::{Access, AccessError, Proxy};
 pub use address::Address;
-pub use catalog::{Catalog, CatalogEntry, Sealed, SealedRelease};
+pub use catalog::{Catalog, CatalogEntry, Sealed, SealedGroup, SealedRelease};
 pub use content_keys::ContentKeys;
 pub use contents::{Contents, ContentsError};
 pub use diff::{Change, Difference, FileDifference};
@@ -62,5 +62,5 @@ pub use source_files::FileError;
 pub use subscription::{Selector, Subscription, SubscriptionError};
 pub use trust::{Trust, read_catalog};
 pub use tuf::TrustError;
-pub use verify::{Damage, DamageKind, FileCount, Unchecked, Verification, VerifyError, verify};
+pub use verify::{Damage, DamageKind, FileCount, Verification, VerifyError, verify};
 pub use withdraw::{WithdrawError, demote, remove_release};

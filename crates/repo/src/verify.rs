@@ -14,7 +14,7 @@ pub use damage::{Damage, DamageKind};
 
 use crate::{
     address::Address,
-    catalog::{Catalog, CatalogEntry},
+    catalog::{Catalog, CatalogEntry, SealedGroup},
     content_keys::ContentKeys,
     contents::{Contents, ContentsError},
     origin::{Origin, OriginError},
@@ -54,7 +54,7 @@ pub struct Verification {
     /// What is damaged or missing, by path.
     pub damages: Vec<Damage>,
     /// What could not be looked into, by group.
-    pub unchecked: Vec<Unchecked>,
+    pub unchecked: Vec<SealedGroup>,
     /// Packs and index parts that no release refers to. Not known where files cannot be listed (a web server),
     /// or if not every release could be looked into.
     pub unreferenced: Option<FileCount>,
@@ -67,17 +67,6 @@ pub struct FileCount {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-}
-
-/// Releases of a group that could not be looked into.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unchecked {
-    /// The group.
-    pub group: String,
-    /// How many releases.
-    pub releases: u64,
-    /// Why, and what to do.
-    pub reason: String,
 }
 
 /// Why a repository cannot be verified: not even its metadata, or it stopped answering.
@@ -131,7 +120,8 @@ pub async fn verify(
     let catalog = read_catalog(&origin, root_json, keys).await?;
     let reader = Reader { origin, catalog, keys: keys.clone() };
     let mut damages = Damages::default();
-    let Survey { readable, parts, references, unchecked } = survey(&reader, &mut damages).await?;
+    let Survey { readable, parts, references } = survey(&reader, &mut damages).await?;
+    let unchecked = reader.catalog.sealed_groups();
     let (mut packs, mut blocks) = (FileCount::default(), 0);
     let mut begin = Some(PackId([0; HASH_BYTES]));
     while let Some(from) = begin {

@@ -25,7 +25,7 @@ pub enum WithdrawError {
     NotPublished(String),
     /// Nodes follow the channel to the release.
     #[error(
-        "{release} is what {} point(s) to; promote another release, or demote this one, and then remove it",
+        "nodes follow {} to {release}: promote another release, or demote this one, and then remove it",
         .channels.join(", ")
     )]
     OnChannel {

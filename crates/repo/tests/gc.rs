@@ -5,8 +5,8 @@
 mod common;
 
 use branchmesh_repo::{
-    Collected, ContentKeys, Contents, GcError, GcOptions, WithdrawError, demote, gc, promote, publish,
-    read_catalog, remove_release, verify,
+    CatalogEntry, Collected, ContentKeys, Contents, GcError, GcOptions, WithdrawError, demote, gc, promote,
+    publish, read_catalog, remove_release, verify,
 };
 use common::{Fixture, noise};
 use proptest::prelude::*;
@@ -133,7 +133,7 @@ async fn the_oldest_releases_go_but_none_that_a_channel_points_to() {
     let collected = gc(&keep).await.unwrap();
     assert_eq!(collected.removed, ["xp@1", "xp@3"]);
     let catalog = read_catalog(&fixture.origin(), None, &ContentKeys::default()).await.unwrap();
-    let names: Vec<String> = catalog.releases.iter().map(|entry| entry.name()).collect();
+    let names: Vec<String> = catalog.releases.iter().map(CatalogEntry::name).collect();
     assert_eq!(names, ["xp@2", "xp@4", "xp@5", "kiosk@1"]);
     assert_eq!(gc(&keep).await.unwrap().removed, [""; 0]);
 

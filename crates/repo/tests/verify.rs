@@ -199,7 +199,7 @@ async fn groups_whose_key_is_not_here_are_said_to_be_unchecked() {
     assert_eq!((found.releases, found.unreferenced), (2, None));
     let [unchecked] = &found.unchecked[..] else { panic!("{:?}", found.unchecked) };
     assert_eq!((unchecked.group.as_str(), unchecked.releases), ("finance", 1));
-    assert!(unchecked.reason.contains("--content-key finance=FILE"), "{unchecked:?}");
+    assert!(unchecked.advice().contains("--content-key finance=FILE"), "{unchecked:?}");
     assert!(found.is_whole(), "not knowing is no damage");
 }
 

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod ca;
+pub mod demote;
 pub mod diff;
 pub mod get;
 pub mod publish;

@@ -2,7 +2,7 @@
 
 use crate::{access::ToRepository, failure::Failure, progress::Bar, text};
 use branchmesh_image::BlockSize;
-use branchmesh_repo::{Keys, PublishOptions, Published};
+use branchmesh_repo::{Keys, PublishOptions, Published, Requirement};
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -29,6 +29,12 @@ pub struct Publish {
     /// Group whose members may hold and open it; without one the image is public
     #[arg(long, value_name = "G")]
     group: Option<String>,
+    /// A free word for people and tools, such as ticket=4711; may be given several times
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// What a machine must have, such as "virtualization-engine >= 6.1"; may be given several times
+    #[arg(long, value_name = "CONDITION")]
+    requires: Vec<Requirement>,
     /// zstd level: higher is smaller and slower
     #[arg(long, value_name = "LEVEL", default_value_t = branchmesh_image::block::ZSTD_LEVEL_DEFAULT,
           value_parser = clap::value_parser!(i32).range(1..=19))]
@@ -71,6 +77,8 @@ impl Publish {
         let options = PublishOptions {
             channels: self.channels,
             group: self.group,
+            labels: self.labels.into_iter().collect(),
+            requires: self.requires,
             zstd_level: self.zstd_level,
             block_size: self.block_size,
             ..PublishOptions::new(
@@ -144,4 +152,11 @@ pub async fn publish(options: PublishOptions) -> Result<(Published, Duration), F
     bar.finish();
     let published = published.map_err(|error| Failure::failed("nothing was published", &error))?;
     Ok((published, begun.elapsed()))
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        Some(_) | None => Err("write NAME=VALUE".into()),
+    }
 }

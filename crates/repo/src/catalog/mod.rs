@@ -86,6 +86,17 @@ pub enum Sealed {
     WrongKey,
 }
 
+/// The releases of a group that stay sealed for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedGroup {
+    /// The group.
+    pub group: String,
+    /// How many releases.
+    pub releases: u64,
+    /// Why.
+    pub reason: Sealed,
+}
+
 /// Signed metadata that is no catalog: a publisher's mistake.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -145,6 +156,19 @@ impl Catalog {
         images.into_keys()
     }
 
+    /// What cannot be opened here, by group.
+    #[must_use]
+    pub fn sealed_groups(&self) -> Vec<SealedGroup> {
+        let mut groups: Vec<SealedGroup> = Vec::new();
+        for SealedRelease { group, reason, .. } in &self.sealed {
+            match groups.iter_mut().find(|known| known.group == *group && known.reason == *reason) {
+                Some(known) => known.releases += 1,
+                None => groups.push(SealedGroup { group: group.clone(), releases: 1, reason: *reason }),
+            }
+        }
+        groups
+    }
+
     fn channel(&self, image: &str, channel: &str) -> Option<&CatalogEntry> {
         // A channel points to one release; should two claim it, the later publication wins.
         self.releases
@@ -169,6 +193,23 @@ impl CatalogEntry {
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}@{}", self.image, self.release)
+    }
+}
+
+impl SealedGroup {
+    /// What an administrator can do about it.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        let group = &self.group;
+        match self.reason {
+            Sealed::NoKey => format!(
+                "the group's content key is not here: give it with --content-key {group}=FILE, or the folder of all keys with --keys DIR"
+            ),
+            Sealed::WrongKey => {
+                "the content key that was given for the group is not the one that they were sealed with"
+                    .into()
+            }
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! The indexes of all releases: which can be read, and what is wrong with the others.
 
 use super::{
-    FileCount, Reader, Unchecked, VerifyError,
+    FileCount, Reader, VerifyError,
     damage::{DamageKind, Damages},
 };
 use crate::{
-    catalog::{CatalogEntry, Sealed},
+    catalog::CatalogEntry,
     contents::ContentsError,
     index_io::LoadIndexError,
     layout,
@@ -14,7 +14,7 @@ use crate::{
     source::{PartSource, SourceError},
 };
 use branchmesh_image::{BlobRef, BlockId, Cipher, Decoder, IndexError, IndexPiece, IndexRoot};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// What the indexes say.
 pub(super) struct Survey {
@@ -24,8 +24,6 @@ pub(super) struct Survey {
     pub parts: FileCount,
     /// What they refer to.
     pub references: References,
-    /// Releases whose content key is not here.
-    pub unchecked: Vec<Unchecked>,
 }
 
 /// Reads every index once.
@@ -33,7 +31,6 @@ pub(super) async fn survey(reader: &Reader, damages: &mut Damages) -> Result<Sur
     let mut readable = Vec::new();
     let mut references = References::default();
     let mut parts: HashMap<BlockId, u32> = HashMap::new();
-    let mut closed: BTreeMap<(String, Sealed), u64> = BTreeMap::new();
     for entry in &reader.catalog.releases {
         match reader.contents(entry).await {
             Ok(contents) => {
@@ -41,30 +38,16 @@ pub(super) async fn survey(reader: &Reader, damages: &mut Damages) -> Result<Sur
                 references.add(&contents);
                 readable.push(entry.clone());
             }
-            Err(ContentsError::NoKey { group, .. }) => {
-                *closed.entry((group, Sealed::NoKey)).or_default() += 1;
+            // The key opened the release's description: an index that it does not open is a publisher's mistake.
+            Err(ContentsError::WrongKey { source, .. } | ContentsError::Index { source, .. }) => {
+                examine(reader, entry, source, damages).await?;
             }
-            Err(ContentsError::WrongKey { group, .. }) => {
-                *closed.entry((group, Sealed::WrongKey)).or_default() += 1;
-            }
-            Err(ContentsError::Index { source, .. }) => examine(reader, entry, source, damages).await?,
+            Err(error @ ContentsError::NoKey { .. }) => return Err(error.into()),
         }
     }
-    for release in &reader.catalog.sealed {
-        *closed.entry((release.group.clone(), release.reason)).or_default() += 1;
-    }
-    let unchecked = closed.into_iter().map(|((group, sealed), releases)| {
-        let reason = match sealed {
-            Sealed::NoKey => {
-                format!("its content key is not here: --content-key {group}=FILE, or --keys DIR")
-            }
-            Sealed::WrongKey => "the content key that was given is another one".to_owned(),
-        };
-        Unchecked { group, releases, reason }
-    });
     let bytes = parts.values().map(|bytes| u64::from(*bytes)).sum();
     let parts = FileCount { files: parts.len() as u64, bytes };
-    Ok(Survey { readable, parts, references, unchecked: unchecked.collect() })
+    Ok(Survey { readable, parts, references })
 }
 
 /// Names each bad part of an index that cannot be read: reading ends at the first one.

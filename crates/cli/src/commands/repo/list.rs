@@ -1,66 +1,168 @@
 //! `branchmesh repo list`.
 
-use crate::{access::ToRepository, failure::Failure, text};
-use branchmesh_repo::{ContentKeys, Origin};
-use std::path::PathBuf;
+use crate::{failure::Failure, reading::Reading, text};
+use branchmesh_repo::{Catalog, CatalogEntry, Contents};
+use serde_json::{Value, json};
 
-/// Lists the releases of a repository
+/// Lists the releases of a repository, or shows one of them
 #[derive(clap::Args)]
 pub struct List {
     /// The repository: a folder or a URL
     url: String,
-    /// The repository's first root of trust; without it, the one that the repository offers is believed
-    #[arg(long, value_name = "FILE")]
-    root: Option<PathBuf>,
+    /// Only this image, or all about one release and its files
+    #[arg(value_name = "NAME[@V]")]
+    name: Option<String>,
+    #[command(flatten)]
+    reading: Reading,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    access: ToRepository,
 }
 
 impl List {
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { url, root, json, access } = self;
-        let fail = |error: &dyn std::error::Error| Failure::failed("the repository cannot be listed", error);
-        let root = root.map(std::fs::read).transpose().map_err(|error| fail(&error))?;
-        let origin = Origin::open(access.address(&url)).map_err(|error| fail(&error))?;
-        let catalog = branchmesh_repo::read_catalog(&origin, root.as_deref(), &ContentKeys::default())
-            .await
-            .map_err(|error| fail(&error))?;
-        if json {
-            let releases: Vec<_> = catalog
-                .releases
-                .iter()
-                .map(|entry| {
-                    serde_json::json!({
-                        "image": entry.image, "release": entry.release, "group": entry.group,
-                        "channels": entry.channels, "published": entry.published,
-                        "bytes": {"plain": entry.plain_bytes, "encoded": entry.encoded_bytes}, "blocks": entry.blocks,
-                    })
-                })
-                .collect();
-            println!("{}", serde_json::json!({"version": catalog.version, "releases": releases}));
-            return Ok(());
+        let repository = self.reading.open(&self.url).await?;
+        match &self.name {
+            Some(name) if name.contains('@') => {
+                let contents = repository.contents(name).await?;
+                if self.json {
+                    println!("{}", release_as_json(&contents));
+                } else {
+                    print!("{}", release_as_text(&contents));
+                }
+            }
+            image => {
+                let is_meant =
+                    |entry: &&CatalogEntry| image.as_ref().is_none_or(|image| *image == entry.image);
+                let entries: Vec<&CatalogEntry> =
+                    repository.catalog.releases.iter().filter(is_meant).collect();
+                if self.json {
+                    println!("{}", list_as_json(&repository.catalog, &entries));
+                } else if entries.is_empty() {
+                    let what =
+                        image.as_ref().map_or("releases".into(), |image| format!("releases of {image}"));
+                    eprintln!("{} holds no {what} that can be read here", repository.origin.url());
+                } else {
+                    print!("{}", list_as_text(&entries));
+                }
+            }
         }
-        let rows: Vec<Vec<String>> = catalog
-            .releases
-            .iter()
-            .map(|entry| {
-                vec![
-                    entry.name(),
-                    entry.channels.join(", "),
-                    entry.group.clone().unwrap_or_else(|| "public".into()),
-                    text::bytes(entry.plain_bytes),
-                    text::bytes(entry.encoded_bytes),
-                ]
-            })
-            .collect();
-        if rows.is_empty() {
-            eprintln!("{} holds no releases yet", origin.url());
-        } else {
-            print!("{}", text::table(&["release", "channels", "group", "size ", "encoded "], &rows));
-        }
+        warn(&repository.catalog);
         Ok(())
     }
+}
+
+/// What is wrong with the catalog as a whole.
+fn warn(catalog: &Catalog) {
+    for sealed in catalog.sealed_groups() {
+        let releases = text::count(sealed.releases, "release");
+        eprintln!("{releases} of the group {} cannot be shown: {}", sealed.group, sealed.advice());
+    }
+    if catalog.expired {
+        eprintln!(
+            "warning: the metadata expired on {}: nodes begin nothing new; run `branchmesh repo refresh`",
+            text::time(catalog.expires)
+        );
+    }
+}
+
+fn list_as_json(catalog: &Catalog, entries: &[&CatalogEntry]) -> Value {
+    let releases: Vec<Value> = entries.iter().map(|entry| entry_as_json(entry)).collect();
+    let sealed: Vec<Value> = catalog
+        .sealed_groups()
+        .iter()
+        .map(|sealed| json!({"group": sealed.group, "releases": sealed.releases, "reason": sealed.advice()}))
+        .collect();
+    json!({
+        "version": catalog.version,
+        "expires": text::time(catalog.expires),
+        "expired": catalog.expired,
+        "releases": releases,
+        "sealed": sealed,
+    })
+}
+
+fn entry_as_json(entry: &CatalogEntry) -> Value {
+    let requires: Vec<String> = entry.requires.iter().map(ToString::to_string).collect();
+    json!({
+        "image": entry.image, "release": entry.release, "id": entry.id().to_string(),
+        "group": entry.group, "channels": entry.channels, "labels": entry.labels, "requires": requires,
+        "published": text::time(entry.published), "expires": text::time(entry.expires),
+        "bytes": {"plain": entry.plain_bytes, "encoded": entry.encoded_bytes},
+        "blocks": entry.blocks, "block_size": entry.block_size,
+    })
+}
+
+fn release_as_json(contents: &Contents) -> Value {
+    let files: Vec<Value> = contents
+        .files()
+        .iter()
+        .map(|file| json!({"path": file.path, "size": file.size, "mode": mode(file.mode)}))
+        .collect();
+    let mut release = entry_as_json(contents.entry());
+    release["files"] = files.into();
+    release
+}
+
+fn list_as_text(entries: &[&CatalogEntry]) -> String {
+    let rows: Vec<Vec<String>> = entries
+        .iter()
+        .map(|entry| {
+            vec![
+                entry.name(),
+                entry.channels.join(", "),
+                group(entry).into(),
+                text::time(entry.published),
+                text::bytes(entry.plain_bytes),
+                text::bytes(entry.encoded_bytes),
+                notes(entry).join("; "),
+            ]
+        })
+        .collect();
+    let headings = ["release", "channels", "group", "published", "size ", "encoded ", "labels"];
+    // A column that says nothing is left out.
+    let shown = if rows.iter().all(|row| row[6].is_empty()) { 6 } else { 7 };
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|row| row[..shown].to_vec()).collect();
+    text::table(&headings[..shown], &rows)
+}
+
+fn release_as_text(contents: &Contents) -> String {
+    let entry = contents.entry();
+    let mut page = format!("{}\n", entry.name());
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            page += &format!("  {name:<10} {value}\n");
+        }
+    };
+    line("channels", &entry.channels.join(", "));
+    line("group", group(entry));
+    notes(entry).iter().for_each(|note| line("", note));
+    line("published", &text::time(entry.published));
+    line("signed", &format!("until {}", text::time(entry.expires)));
+    let (size, blocks) = (text::bytes(entry.plain_bytes), text::count(entry.blocks.into(), "block"));
+    line("content", &format!("{size} in {}", text::count(contents.files().len() as u64, "file")));
+    let block_size = text::bytes(entry.block_size.into());
+    line("stored", &format!("{} in {blocks} of {block_size} on average", text::bytes(entry.encoded_bytes)));
+    line("id", &entry.id().to_string());
+    let rows: Vec<Vec<String>> = contents
+        .files()
+        .iter()
+        .map(|file| vec![mode(file.mode), text::bytes(file.size), file.path.clone()])
+        .collect();
+    page + "\n" + &text::table(&["mode", "size ", "file"], &rows)
+}
+
+/// Labels, and what is required.
+fn notes(entry: &CatalogEntry) -> Vec<String> {
+    let labels = entry.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    let requires = entry.requires.iter().map(|requirement| format!("requires {requirement}"));
+    labels.chain(requires).collect()
+}
+
+fn group(entry: &CatalogEntry) -> &str {
+    entry.group.as_deref().unwrap_or("public")
+}
+
+fn mode(mode: u32) -> String {
+    format!("{mode:04o}")
 }

@@ -1,8 +1,10 @@
 //! `branchmesh repo`: repositories. One file per subcommand.
 
+mod gc;
 mod init;
 mod list;
 mod refresh;
+mod remove;
 mod verify;
 
 use crate::failure::Failure;
@@ -15,6 +17,8 @@ pub enum Repo {
     Refresh(refresh::Refresh),
     List(list::List),
     Verify(verify::Verify),
+    Remove(remove::Remove),
+    Gc(gc::Gc),
 }
 
 impl Repo {
@@ -24,6 +28,8 @@ impl Repo {
             Self::Refresh(refresh) => refresh.run().await,
             Self::List(list) => list.run().await,
             Self::Verify(verify) => verify.run().await,
+            Self::Remove(remove) => remove.run().await,
+            Self::Gc(gc) => gc.run().await,
         }
     }
 }

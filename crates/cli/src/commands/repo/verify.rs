@@ -33,7 +33,7 @@ impl Verify {
         }
         for group in &found.unchecked {
             let releases = text::count(group.releases, "release");
-            eprintln!("{releases} of the group {} not checked: {}", group.group, group.reason);
+            eprintln!("{releases} of the group {} not checked: {}", group.group, group.advice());
         }
         if found.catalog.expired {
             eprintln!("the metadata has expired: nodes begin nothing new; run `branchmesh repo refresh`");
@@ -60,7 +60,7 @@ fn as_json(found: &Verification) -> Value {
     let unchecked: Vec<Value> = found
         .unchecked
         .iter()
-        .map(|group| json!({"group": group.group, "releases": group.releases, "reason": group.reason}))
+        .map(|group| json!({"group": group.group, "releases": group.releases, "reason": group.advice()}))
         .collect();
     json!({
         "ok": found.is_whole(),
