@@ -355,6 +355,10 @@ impl Model {
                     let (image, release) = name.split_once('@').unwrap();
                     self.note_removed(&(image.into(), release.into()));
                 }
+                if at_once {
+                    // They have no grace period any more.
+                    self.removed.clear();
+                }
                 self.assert_collected(grace);
             }
         }
@@ -403,8 +407,17 @@ impl Model {
     }
 }
 
+/// Histories that are tried out: as many as `PROPTEST_CASES` says, or a few.
+fn histories() -> ProptestConfig {
+    let usual = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => usual,
+        None => ProptestConfig { cases: 8, ..usual },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(histories())]
 
     #[test]
     fn whatever_happens_releases_stay_whole_and_what_nobody_needs_goes(
