@@ -63,15 +63,6 @@ struct Folder {
 }
 
 impl Metadata {
-    /// The releases that waiting changes name, for whoever must know what is in use.
-    pub(crate) async fn staged_catalog(&self) -> Result<Catalog, MetadataError> {
-        let folder = self.read_folder().await?;
-        let roles: Vec<SignedTargets<'_>> = folder.proposal.roles.iter().map(as_signed_targets).collect();
-        let mut catalog = Catalog::default();
-        catalog::gather(&mut catalog, &roles, &self.content_keys);
-        Ok(catalog)
-    }
-
     /// Signs what waits with the keys at hand, after `show` has shown it, and puts in force what is complete then.
     pub(crate) async fn sign_staged(self, show: impl FnOnce(&Staged)) -> Result<Outcome, MetadataError> {
         let mut folder = self.read_folder().await?;
