@@ -142,7 +142,7 @@ fn messages() {
 }
 
 fn metadata(good: &Files) {
-    let deep = "[".repeat(100_000);
+    let deep = "[".repeat(5000);
     for (number, (name, bytes)) in (0u8..).zip(good) {
         let given = [
             ("good", bytes.to_vec()),
