@@ -89,6 +89,7 @@ fn image() {
     for _ in 0..ROUNDS {
         for ((name, contender), outcome) in CONTENDERS.iter().zip(&mut outcomes) {
             let (cost, stored) = contender.run(name, &scratch, &old.raw);
+            eprintln!("{name}: {:.2} s", cost.seconds);
             outcome.runs.push(cost);
             outcome.stored = stored;
         }
