@@ -32,7 +32,7 @@ fn blocks() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         State { runtime, folder: tempfile::tempdir().unwrap(), samples: samples.map(with_decoder).into() }
     };
-    try_all("blocks", 35, state, one);
+    try_all("blocks", 30, state, one);
 }
 
 fn one(state: &mut State, mutator: &mut Mutator) -> Verdict {

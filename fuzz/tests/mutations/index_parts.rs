@@ -61,7 +61,7 @@ fn index_parts() {
         let samples = samples.map(load).into();
         State { runtime, folder, samples }
     };
-    try_all("index_parts", 25, state, one);
+    try_all("index_parts", 20, state, one);
 }
 
 fn one(state: &mut State, mutator: &mut Mutator) -> Verdict {

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking, its helpers too
 
 mod blocks;
+mod corpus;
 mod descriptions;
 mod index_parts;
 mod kept_metadata;
