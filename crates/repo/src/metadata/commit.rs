@@ -309,9 +309,12 @@ pub(crate) async fn create(
     let root = Root { expires: in_days(RoleName::Root.valid_days()), ..edit::first_root(named)? };
     let signed = sign_first(&RoleName::Root, root.clone(), &root, &signers).await?;
     keys.write_root_json(&signed)?;
-    for name in [RoleName::Root.versioned_file(root.version), ROOT.into()] {
-        place.put(&layout::metadata_path(&name), signed.clone()).await?;
+    // Of two who make a repository in one bucket, the second must not put his root over the first one's.
+    let file = RoleName::Root.versioned_file(root.version);
+    if !place.put_new(&layout::metadata_path(&file), signed.clone()).await? {
+        return Err(MetadataError::Overtaken { file });
     }
+    place.put(&layout::metadata_path(ROOT), signed.clone()).await?;
 
     let first = NonZeroU64::MIN;
     let expires = |role: &RoleName| in_days(role.valid_days());
