@@ -37,6 +37,7 @@ const ADDRESSES: &[&str] = &[
     "file://host/share",
     "/srv/images",
     "relative/folder",
+    "up/../and/down",
     r"C:\images",
     "s3://bucket/prefix",
     "ftp://example.com/",
@@ -83,6 +84,9 @@ fn blocks() {
         ("cut-off", payload(3, &noise(2, 200))[..150].to_vec()),
         ("unknown-method", vec![9, 1, 2, 3]),
         ("raw-empty", vec![0]),
+        ("no-frame", vec![1]),
+        // Says that it has 10 MiB, and has nothing.
+        ("lying-frame", vec![1, 0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 1, 0xa0, 0, 1, 0, 0]),
         ("nothing", Vec::new()),
     ] {
         for switches in [0, 1, 4, 8] {

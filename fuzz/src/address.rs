@@ -11,6 +11,7 @@ pub fn run(bytes: &[u8]) {
     let host = shown.split('/').nth(2).expect("a URL has a host, or an empty one");
     assert!(shown.contains("://") && !host.contains('@'), "{text:?} is shown as {shown:?}");
     let again = Origin::open(shown.as_str()).expect("what is shown is an address");
-    assert_eq!(again.url(), shown);
     assert_eq!(again.is_local(), origin.is_local());
+    // A folder is shown as it was written; only a URL has its `..` resolved.
+    assert!(again.url() == shown || origin.is_local(), "{shown:?} is shown as {:?}", again.url());
 }
