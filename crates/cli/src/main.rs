@@ -12,6 +12,7 @@ mod logging;
 mod outcome;
 mod progress;
 mod reading;
+mod role_value;
 mod text;
 
 use clap::{Parser, Subcommand};

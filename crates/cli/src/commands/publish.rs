@@ -1,6 +1,6 @@
 //! `branchmesh publish` and `promote`.
 
-use crate::{access::ToRepository, failure::Failure, progress::Bar, text};
+use crate::{access::ToRepository, failure::Failure, outcome::tell_missing, progress::Bar, text};
 use branchmesh_image::BlockSize;
 use branchmesh_repo::{Keys, PublishOptions, Published, Requirement};
 use std::{
@@ -106,12 +106,13 @@ impl Publish {
             text::bytes(published.new_bytes),
             text::bytes(published.index_bytes)
         );
+        tell_missing(&published.missing);
         if self.json {
             println!(
                 "{}",
                 serde_json::json!({
                     "image": published.image, "release": published.release, "id": published.root.id.to_string(),
-                    "files": published.files,
+                    "in_force": published.missing.is_empty(), "files": published.files,
                     "blocks": {"total": published.blocks, "new": published.new_blocks},
                     "bytes": {
                         "plain": published.plain_bytes, "holes": published.hole_bytes,
@@ -130,7 +131,7 @@ impl Promote {
         let Some((image, release)) = self.release.split_once('@') else {
             return Err(Failure::because(format!("{:?} is not NAME@V", self.release)));
         };
-        branchmesh_repo::promote(
+        let outcome = branchmesh_repo::promote(
             &self.access.address(&self.repo),
             &Keys::at(&self.keys),
             image,
@@ -139,7 +140,9 @@ impl Promote {
         )
         .await
         .map_err(|error| Failure::failed("the channel was not moved", &error))?;
-        eprintln!("{} of {image} is {release} now", self.channel);
+        let verb = if outcome.missing.is_empty() { "is" } else { "shall be" };
+        eprintln!("{} of {image} {verb} {release}", self.channel);
+        tell_missing(&outcome.missing);
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     role::RoleName,
     tuf::GROUPS_MAX,
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::{Delegations, Role, Root, Signed, Targets};
@@ -283,8 +284,10 @@ impl Metadata {
             catalog.releases
         };
         changes.extend(release_changes(&old.map(read).unwrap_or_default(), &read(new)));
-        if changes.is_empty() {
-            changes.push(format!("nothing but its time: signed until {}", new.expires));
+        match old {
+            None if changes.is_empty() => changes.push("is new, without releases".into()),
+            Some(_) if changes.is_empty() => changes.push(time_only(new.expires)),
+            None | Some(_) => {}
         }
         changes
     }
@@ -319,9 +322,13 @@ fn root_changes(old: &Root, new: &Root) -> Vec<String> {
         }
     }
     if changes.is_empty() {
-        changes.push(format!("nothing but its time: signed until {}", new.expires));
+        changes.push(time_only(new.expires));
     }
     changes
+}
+
+fn time_only(expires: Timestamp) -> String {
+    format!("nothing but its time: signed until {expires}")
 }
 
 fn key_changes(old: Option<&Delegations>, new: Option<&Delegations>) -> Vec<String> {
