@@ -56,10 +56,11 @@ umount "$root/proc"
 umount "$root"
 "#;
 
-/// Before each script. apt's binary caches would be half of all changes; those who make images leave them out.
+/// Before each script. The caller's temp folder need not exist inside the image. apt's binary caches would be half of
+/// all changes; those who make images leave them out.
 const PRELUDE: &str = r#"
 set -eu
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C TMPDIR=/tmp
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 apt_options="-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
 "#;
