@@ -287,7 +287,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (6..9u8).prop_map(|content| Step::Killed { content }),
         3 => any::<u8>().prop_map(|which| Step::Remove { which }),
         1 => any::<u8>().prop_map(|which| Step::Promote { which }),
-        3 => (1..40u8).prop_map(|hours| Step::Wait { hours }),
+        // Less than the grace period, or more.
+        4 => prop_oneof![1..12u8, 25..40u8].prop_map(|hours| Step::Wait { hours }),
         3 => (proptest::option::of(1..3u8), any::<bool>())
             .prop_map(|(keep, at_once)| Step::Collect { keep, at_once }),
     ]
@@ -421,7 +422,7 @@ proptest! {
 
     #[test]
     fn whatever_happens_releases_stay_whole_and_what_nobody_needs_goes(
-        steps in prop::collection::vec(step(), 4..16)
+        steps in prop::collection::vec(step(), 8..24)
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
