@@ -8,10 +8,15 @@
 //!   release that has been removed since;
 //! * and any file younger than the grace period, whoever needs it.
 //!
+//! A pack stays whole as long as a release refers to one of its blocks.
+//!
 //! **Publishers at work.** A publisher writes packs and index parts that nothing refers to yet, and uses again blocks
 //! that a release in force refers to. In a folder the publishers' lock keeps gc out meanwhile, and publishers out
-//! while gc runs, so that neither sees the other half done. A cloud has no lock; there, [`lease`] does the same: while
-//! gc holds it no publisher begins, and those who began before cannot come into force any more.
+//! while gc runs, so that neither sees the other half done. A cloud has no lock. There, what a publisher writes is
+//! younger than the grace period; and if a release whose blocks it uses again is removed meanwhile, it cannot come
+//! into force any more, because `timestamp.json` is replaced only while it is the one that the publisher began with.
+//! One gap is left: a publisher that goes on with an upload that was interrupted longer ago than the grace period, at
+//! the very time at which gc removes that upload's packs. On a cloud, gc belongs into hours in which nobody publishes.
 //!
 //! **Crashes.** First the metadata changes (releases beyond `keep`), then superseded metadata goes, then what only it
 //! referred to. Stopped anywhere, the repository is whole, and the next run finishes the work: it decides from what
