@@ -1,7 +1,7 @@
 //! Buckets and containers of clouds, through `object_store`.
 //!
 //! Endpoint, region and credentials come from the providers' own environment variables (`AWS_…`, `GOOGLE_…`,
-//! `AZURE_…`), CA and proxy from the [`Access`](crate::Access). The variables that would switch the checking of
+//! `AZURE_…`), CA and proxy from the [`Access`]. The variables that would switch the checking of
 //! certificates off are overruled.
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]

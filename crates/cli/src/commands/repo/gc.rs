@@ -47,9 +47,7 @@ impl Gc {
         } else {
             print!("{}", as_text(&collected, self.dry_run));
         }
-        if !collected.waiting.is_empty() {
-            outcome::tell("", &collected.waiting);
-        }
+        outcome::tell_missing(&collected.waiting);
         for (path, why) in &collected.stuck {
             eprintln!("{path} stays: {why}");
         }
