@@ -80,6 +80,8 @@ impl Metadata {
         if let Some(root) = &self.next_root {
             let expires = self.expiry(&RoleName::Root);
             let mut signed = unsigned(Root { expires, ..root.clone() });
+            // It signs for itself: the proposal says which keys it will have.
+            proposal.root = Some(signed.clone());
             self.sign(&RoleName::Root, &mut signed, &proposal).await?;
             proposal.root = Some(signed);
         }

@@ -281,9 +281,16 @@ impl Metadata {
             let mut catalog = Catalog::default();
             let signed = SignedTargets { role: role.clone(), expires: 0, targets: &targets.targets };
             catalog::gather(&mut catalog, &[signed], &self.content_keys);
-            catalog.releases
+            let senseless = targets.targets.len() - catalog.releases.len() - catalog.sealed.len();
+            (catalog.releases, senseless)
         };
-        changes.extend(release_changes(&old.map(read).unwrap_or_default(), &read(new)));
+        let (before, _) = old.map(read).unwrap_or_default();
+        let (after, senseless) = read(new);
+        changes.extend(release_changes(&before, &after));
+        if senseless > 0 {
+            changes
+                .push(format!("holds {senseless} descriptions that make no sense: readers leave them out"));
+        }
         match old {
             None if changes.is_empty() => changes.push("is new, without releases".into()),
             Some(_) if changes.is_empty() => changes.push(time_only(new.expires)),

@@ -9,7 +9,7 @@ use axum::{
 };
 use branchmesh_image::{Cipher, Decoder, Extent, Index};
 use branchmesh_repo::{
-    CatalogEntry, ContentKeys, Keys, Origin, PublishError, PublishOptions, Published, init, load_index,
+    CatalogEntry, ContentKeys, Keys, Origin, PublishError, PublishOptions, Published, init_with, load_index,
     publish, read_catalog,
 };
 use bytes::Bytes;
@@ -46,11 +46,21 @@ pub struct Fixture {
 
 impl Fixture {
     pub async fn new() -> Self {
+        Self::of("").await
+    }
+
+    /// A repository with these thresholds, such as `targets=2/3 root=1/2`.
+    pub async fn of(thresholds: &str) -> Self {
+        let parse = |text: &str| {
+            let (role, threshold) = text.split_once('=').unwrap();
+            (role.parse().unwrap(), threshold.parse().unwrap())
+        };
+        let thresholds = thresholds.split_whitespace().map(parse).collect();
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let (repo, keys, source) = (path("repo"), path("keys"), path("source"));
         fs::create_dir(&source).unwrap();
-        init(&repo.as_path().into(), &Keys::at(&keys)).await.unwrap();
+        init_with(&repo.as_path().into(), &Keys::at(&keys), &thresholds).await.unwrap();
         Self { dir, repo, keys, source }
     }
 
