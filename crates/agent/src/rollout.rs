@@ -8,7 +8,7 @@ use crate::{
 use async_trait::async_trait;
 use branchmesh_image::{BlobRef, Index, IndexId, VerifiedBlock};
 use branchmesh_mesh::RequestError;
-use branchmesh_repo::{CatalogEntry, MetadataSource, PartSource, SourceError, TrustError, load_index};
+use branchmesh_repo::{CatalogEntry, MetadataSource, PartSource, SourceError, TrustError, load_release};
 use branchmesh_store::ReleaseRecord;
 use branchmesh_wire::{BlockSet, NodeId, Refusal, Request};
 use bytes::Bytes;
@@ -98,8 +98,7 @@ async fn indexed(
         format!("there is no content key for the group {}", entry.group.as_deref().unwrap_or_default())
     })?;
     let parts = SiteParts { shared: Arc::clone(shared), crossed: AtomicU64::new(0) };
-    let index =
-        load_index(&entry.root, cipher.clone(), &parts).await.map_err(|error| crate::in_words(&error))?;
+    let index = load_release(entry, cipher.clone(), &parts).await.map_err(|error| crate::in_words(&error))?;
     let held =
         Arc::new(Held { entry: entry.clone(), index: Arc::new(index), cipher, crossed: parts.crossed });
     let trim = shared.settings.trim || record.is_some();

@@ -2,7 +2,7 @@
 //!
 //! bincode 2 is pinned and kept behind this module. Each decode has a byte limit that also bounds every
 //! allocation (bincode claims a container's size against the limit before it allocates), and trailing bytes are
-//! an error, so that a value has exactly one encoding on its way in.
+//! an error. Integers may come in a longer form than needed: what must have one form only is hashed.
 
 use bincode::{Decode, Encode, config};
 

@@ -85,6 +85,9 @@ impl Address {
         if url.host_str().is_none_or(str::is_empty) {
             return Err(bad("it names no server or bucket".into()));
         }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(bad("files are added to it, so that nothing may follow a ? or #; is that a token? [access] takes one".into()));
+        }
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
@@ -126,9 +129,11 @@ impl fmt::Debug for Address {
     }
 }
 
-/// A URL as it may be logged and shown: without user and password.
+/// A URL as it may be logged and shown: without user and password, and without a query, in which some put theirs.
 pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
     // `abfss://container@account…`: there the part before the @ is no secret, and without it the rest is wrong.
     if !["abfs", "abfss"].contains(&url.scheme()) {
         remove_userinfo(&mut url);

@@ -4,7 +4,7 @@
 use crate::{
     catalog::CatalogEntry,
     content_keys::ContentKeys,
-    index_io::{LoadIndexError, load_index},
+    index_io::{LoadIndexError, load_release},
     source::PartSource,
 };
 use branchmesh_image::{BlobRef, BlockEntry, BlockError, Cipher, FileEntry, Index};
@@ -65,7 +65,7 @@ impl Contents {
             .cipher(entry.group.as_deref())
             .ok_or_else(|| ContentsError::NoKey { release: release(), group: group() })?;
         let is_sealed = matches!(cipher, Cipher::Group(_));
-        match load_index(&entry.root, cipher, parts).await {
+        match load_release(entry, cipher, parts).await {
             Ok(index) => Ok(Self { entry: entry.clone(), index }),
             Err(source @ LoadIndexError::Block(BlockError::Crypt(_))) if is_sealed => {
                 Err(ContentsError::WrongKey { release: release(), group: group(), source })

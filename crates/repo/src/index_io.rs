@@ -1,6 +1,9 @@
 //! Reading a release's index: its root, then its pieces, from wherever they may be had.
 
-use crate::source::{PartSource, SourceError};
+use crate::{
+    catalog::CatalogEntry,
+    source::{PartSource, SourceError},
+};
 use branchmesh_image::{
     BlobRef, BlockError, BlockId, Cipher, Decoder, Index, IndexError, IndexId, IndexPiece, IndexRoot,
     VerifiedBlock, index::ROOT_PLAIN_MAX,
@@ -35,9 +38,34 @@ pub enum LoadIndexError {
     /// Its content makes no sense.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// A publisher signed the index of one release as that of another.
+    #[error(
+        "it is the index of {found}, signed as that of {expected}: the publisher's mistake; publish it again"
+    )]
+    OtherRelease {
+        /// What is signed.
+        expected: String,
+        /// What the index says.
+        found: String,
+    },
     /// It is larger than an index can be.
     #[error("the index is larger than this branchmesh reads: {0}")]
     TooLarge(String),
+}
+
+/// Reads the index of the release that `entry` describes.
+pub async fn load_release(
+    entry: &CatalogEntry,
+    cipher: Cipher,
+    parts: &dyn PartSource,
+) -> Result<Index, LoadIndexError> {
+    let index = load_index(&entry.root, cipher, parts).await?;
+    let IndexRoot { image, release, .. } = index.root();
+    if *image != entry.image || *release != entry.release {
+        let found = format!("{image}@{release}");
+        return Err(LoadIndexError::OtherRelease { expected: entry.name(), found });
+    }
+    Ok(index)
 }
 
 /// Reads the index whose root is `root`. Memory is bounded by the limits of an index, whatever the parts say.
@@ -170,6 +198,18 @@ mod tests {
         parts.0.remove(&piece);
         let refused = load_index(&root, Cipher::None, &parts).await;
         assert!(matches!(refused, Err(LoadIndexError::Source(_))));
+    }
+
+    #[tokio::test]
+    async fn the_index_of_another_release_is_refused_however_well_it_is_signed() {
+        let (root, parts) = index(&[block(1)]);
+        let described =
+            |image, release| CatalogEntry { root, ..crate::catalog::tests::entry(image, release, 1, &[]) };
+        assert!(load_release(&described("xp", "1"), Cipher::None, &parts).await.is_ok());
+        for (image, release) in [("xp", "2"), ("win", "1")] {
+            let refused = load_release(&described(image, release), Cipher::None, &parts).await;
+            assert!(matches!(refused, Err(LoadIndexError::OtherRelease { .. })), "{refused:?}");
+        }
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ pub use content_keys::ContentKeys;
 pub use contents::{Contents, ContentsError};
 pub use diff::{Change, Difference, FileDifference};
 pub use gc::{Collected, GcError, GcOptions, gc};
-pub use index_io::{INDEX_BLOCKS_MAX, LoadIndexError, load_index};
+pub use index_io::{INDEX_BLOCKS_MAX, LoadIndexError, load_index, load_release};
 pub use init::{InitError, init, init_with};
 pub use keys::{KeyError, KeyStore, Keys, PublicKey, SigningKey};
 pub use layout::METADATA_MAX;
