@@ -86,6 +86,16 @@ pub(crate) fn is_versioned_name(name: &str) -> bool {
     })
 }
 
+/// Whether `name` is that of a numbered root of trust.
+pub(crate) fn is_root_name(name: &str) -> bool {
+    root_version(name).is_some()
+}
+
+/// The version of the root of trust in the file `name`.
+pub(crate) fn root_version(name: &str) -> Option<u64> {
+    name.strip_suffix(ROOT)?.strip_suffix('.')?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,6 +23,7 @@ mod init;
 mod keys;
 mod layout;
 mod metadata;
+mod new_roots;
 mod origin;
 mod pack;
 mod place;

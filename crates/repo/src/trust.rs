@@ -8,9 +8,10 @@ use crate::{
     catalog::Catalog,
     content_keys::ContentKeys,
     disk,
-    layout::{METADATA_MAX, ROOT, TIMESTAMP},
+    layout::{self, METADATA_MAX, ROOT, TIMESTAMP},
+    new_roots::NewRoots,
     source::{MetadataSource, SourceError},
-    tuf::{ALL_FILES_MAX, Basis, Files, TrustError, Verified},
+    tuf::{ALL_FILES_MAX, Basis, Files, Refusal, TrustError, Verified},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,9 +36,11 @@ const SCRATCH: &str = "verifying";
 /// The node's trust in one repository.
 pub struct Trust {
     folder: PathBuf,
-    /// The newest root of trust: as configured, or what it led to.
+    /// The root of trust that the accepted files were verified with: as configured, or what that led to.
     root: Bytes,
     accepted: Files,
+    /// What came after it, and vouches for a state that is not here yet.
+    new_roots: NewRoots,
     catalog: Option<Arc<Catalog>>,
     /// What opens the descriptions of sealed releases.
     keys: ContentKeys,
@@ -56,6 +59,7 @@ impl Trust {
             folder: folder.into(),
             root: Bytes::copy_from_slice(root_json),
             accepted: Files::new(),
+            new_roots: NewRoots::default(),
             catalog: None,
             keys,
             is_loaded: false,
@@ -70,13 +74,15 @@ impl Trust {
 
     async fn load_local_at(&mut self, now: Timestamp) -> Result<Option<Arc<Catalog>>, TrustError> {
         self.is_loaded = true;
-        let Some(kept) = self.read_kept()? else { return Ok(None) };
+        let Some(mut kept) = self.read_kept()? else { return Ok(None) };
+        let new_roots = NewRoots::take_kept(&mut kept);
         let nothing = Files::new();
         let scratch = self.scratch(&nothing)?;
         let basis = Basis { root: &self.root, accepted: &nothing, scratch: &scratch };
         let verified = match Verified::load(&basis, &Kept(&kept)).await {
             Ok(verified) => verified,
-            Err(error) => {
+            Err(Refusal { error, .. }) => {
+                self.new_roots = NewRoots::after(&self.root, &new_roots);
                 // Rotten, or the administrator replaced root.json. Whoever can spoil the file on purpose could as
                 // well remove it, so that refusing to go on would protect nobody.
                 tracing::warn!(%error, folder = %self.folder.display(), "the kept metadata is not usable: starting anew");
@@ -85,11 +91,13 @@ impl Trust {
         };
         let catalog = Arc::new(verified.catalog(now, &self.keys));
         self.believe(&verified, catalog.clone());
+        self.new_roots = NewRoots::after(&self.root, &new_roots);
         Ok(Some(catalog))
     }
 
     /// Asks `source` for what is newest, and believes it if it is properly signed, not older than what was
-    /// believed before, and not expired. On an error everything stays as it was.
+    /// believed before, and not expired. On an error everything stays as it was, but for new roots of trust, which
+    /// count as soon as they are seen.
     pub async fn refresh(&mut self, source: &dyn MetadataSource) -> Result<Arc<Catalog>, TrustError> {
         self.refresh_at(source, Timestamp::now()).await
     }
@@ -102,14 +110,26 @@ impl Trust {
         if !self.is_loaded {
             self.load_local_at(now).await?;
         }
-        let scratch = self.scratch(&self.accepted)?;
-        let basis = Basis { root: &self.root, accepted: &self.accepted, scratch: &scratch };
-        let verified = Verified::load(&basis, source).await?;
-        verified.check_expiry(now)?;
+        let nothing = Files::new();
+        let accepted = if self.new_roots.change_online_keys(&self.root) { &nothing } else { &self.accepted };
+        let scratch = self.scratch(accepted)?;
+        let root = self.new_roots.newest().unwrap_or(&self.root);
+        let basis = Basis { root, accepted, scratch: &scratch };
+        let verified = match Verified::load(&basis, source).await {
+            Ok(verified) => verified,
+            Err(Refusal { error, roots }) => {
+                self.follow(&roots).await?;
+                return Err(error);
+            }
+        };
+        if let Err(error) = verified.check_expiry(now) {
+            self.follow(&verified.files).await?;
+            return Err(error);
+        }
         let catalog = Arc::new(verified.catalog(now, &self.keys));
         let is_news = verified.files.iter().any(|(name, bytes)| self.accepted.get(name) != Some(bytes));
         if is_news {
-            self.keep(&verified.files).await?;
+            self.keep(self.merged(&verified.files)).await?;
         }
         self.believe(&verified, catalog.clone());
         Ok(catalog)
@@ -135,28 +155,44 @@ impl Trust {
         self.catalog.clone()
     }
 
+    /// Remembers new roots of trust among `files`, whose state was not accepted.
+    async fn follow(&mut self, files: &Files) -> Result<(), TrustError> {
+        let mut all = self.new_roots.files().clone();
+        all.extend(files.iter().map(|(name, bytes)| (name.clone(), bytes.clone())));
+        let new_roots = NewRoots::after(&self.root, &all);
+        if new_roots.files().len() == self.new_roots.files().len() {
+            return Ok(());
+        }
+        let mut kept = self.accepted.clone();
+        kept.extend(new_roots.to_kept());
+        self.keep(kept).await?;
+        self.new_roots = new_roots;
+        Ok(())
+    }
+
     fn believe(&mut self, verified: &Verified, catalog: Arc<Catalog>) {
         let newest = format!("{}.{ROOT}", verified.repository.root().signed.version);
         self.accepted = self.merged(&verified.files);
         if let Some(root) = self.accepted.get(&newest) {
             self.root = root.clone();
         }
+        self.new_roots = NewRoots::default();
         self.catalog = Some(catalog);
     }
 
     /// The files of an update, and the older roots: a neighbour's trust may begin at any of them.
     fn merged(&self, files: &Files) -> Files {
-        let roots = self.accepted.iter().filter(|(name, _)| name.ends_with(ROOT));
+        let known = self.accepted.iter().chain(self.new_roots.files());
+        let roots = known.filter(|(name, _)| layout::is_root_name(name));
         let mut merged: Files = roots.map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
         merged.extend(files.iter().map(|(name, bytes)| (name.clone(), bytes.clone())));
         merged
     }
 
-    async fn keep(&self, files: &Files) -> Result<(), TrustError> {
+    async fn keep(&self, files: Files) -> Result<(), TrustError> {
         let failed = |source| TrustError::Keep { path: self.folder.clone(), source };
-        let merged = self.merged(files);
         let mut texts = BTreeMap::new();
-        for (name, bytes) in &merged {
+        for (name, bytes) in &files {
             let text = std::str::from_utf8(bytes)
                 .map_err(|_| TrustError::Malformed { reason: format!("{name} is not UTF-8") })?;
             texts.insert(name.as_str(), text);
@@ -222,7 +258,7 @@ pub(crate) async fn load_once(root: &[u8], source: &dyn MetadataSource) -> Resul
     let scratch =
         tempfile::tempdir().map_err(|source| TrustError::Keep { path: std::env::temp_dir(), source })?;
     let basis = Basis { root, accepted: &Files::new(), scratch: scratch.path() };
-    Verified::load(&basis, source).await
+    Ok(Verified::load(&basis, source).await?)
 }
 
 /// Fails early, and with words about root.json, if the root of trust is none.

@@ -61,18 +61,22 @@ pub(super) struct Desk<'a> {
     /// Whether a file was taken from what had been accepted before.
     pub(super) reused: bool,
     pub(super) files: Files,
+    /// The new roots of trust that tough has verified: it asks for nothing more after one that it refuses.
+    pub(super) roots: Files,
     /// Why the latest request was not answered.
     pub(super) failure: Option<TrustError>,
 }
 
 impl<'a> Desk<'a> {
     pub(super) fn new(basis: &'a Basis<'a>, source: &'a dyn MetadataSource, reuse: bool) -> Self {
-        Self { basis, source, reuse, reused: false, files: Files::new(), failure: None }
+        Self { basis, source, reuse, reused: false, files: Files::new(), roots: Files::new(), failure: None }
     }
 
     pub(super) async fn answer(&mut self, request: Request) {
         let Request { name, reply } = request;
         self.failure = None;
+        let given = self.files.iter().filter(|(name, _)| layout::is_root_name(name));
+        self.roots = given.map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
         let file = match self.file(&name).await {
             Ok(bytes) => {
                 self.files.insert(name, bytes.clone());
@@ -103,7 +107,7 @@ impl<'a> Desk<'a> {
         }
         let max = match name {
             TIMESTAMP => TIMESTAMP_MAX,
-            _ if name.ends_with(".root.json") || name.ends_with(".snapshot.json") => ROOT_MAX,
+            _ if layout::is_root_name(name) || name.ends_with(".snapshot.json") => ROOT_MAX,
             _ => METADATA_MAX,
         };
         let file = self.source.metadata(name, max.min(ALL_FILES_MAX - held)).await?;

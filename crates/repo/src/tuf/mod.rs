@@ -121,6 +121,19 @@ pub(crate) struct Verified {
     pub(crate) files: Files,
 }
 
+/// A set of metadata that is not believed.
+pub(crate) struct Refusal {
+    pub(crate) error: TrustError,
+    /// New roots of trust that are, whatever is wrong with the rest (TUF section 5.3.8).
+    pub(crate) roots: Files,
+}
+
+impl From<Refusal> for TrustError {
+    fn from(refusal: Refusal) -> Self {
+        refusal.error
+    }
+}
+
 /// What a verification builds on.
 pub(crate) struct Basis<'a> {
     /// The newest root of trust that is known.
@@ -133,13 +146,13 @@ pub(crate) struct Basis<'a> {
 
 impl Verified {
     /// Verifies what `source` gives. Expiry is not checked, nor are the releases.
-    pub(crate) async fn load(basis: &Basis<'_>, source: &dyn MetadataSource) -> Result<Self, TrustError> {
+    pub(crate) async fn load(basis: &Basis<'_>, source: &dyn MetadataSource) -> Result<Self, Refusal> {
         let (first, reused) = attempt(basis, source, true).await;
         match first {
             // A repository that was restored from a backup may reuse version numbers for other files.
-            Err(TrustError::Malformed { .. } | TrustError::BadSignature { .. }) if reused => {
-                attempt(basis, source, false).await.0
-            }
+            Err(Refusal {
+                error: TrustError::Malformed { .. } | TrustError::BadSignature { .. }, ..
+            }) if reused => attempt(basis, source, false).await.0,
             result => result,
         }
     }
@@ -197,7 +210,7 @@ async fn attempt(
     basis: &Basis<'_>,
     source: &dyn MetadataSource,
     reuse: bool,
-) -> (Result<Verified, TrustError>, bool) {
+) -> (Result<Verified, Refusal>, bool) {
     let base = Url::parse(BASE_URL).expect("the constant is a URL");
     let (requests, mut inbox) = mpsc::channel(1);
     let load = RepositoryLoader::new(&basis.root, base.clone(), base)
@@ -216,12 +229,12 @@ async fn attempt(
             Some(request) = inbox.recv() => desk.answer(request).await,
         }
     };
-    let Desk { reused, files, failure, .. } = desk;
+    let Desk { reused, files, roots, failure, .. } = desk;
     let verified = match result {
         Ok(repository) => check::check(&repository, basis).map(|()| Verified { repository, files }),
         Err(error) => Err(refusal(&error, failure)),
     };
-    (verified, reused)
+    (verified.map_err(|error| Refusal { error, roots }), reused)
 }
 
 fn limits() -> Limits {

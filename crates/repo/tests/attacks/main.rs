@@ -17,6 +17,7 @@ mod fast_forward;
 mod forge;
 mod mix_and_match;
 mod rollback;
+mod stolen_keys;
 mod threshold_not_met;
 mod world;
 mod wrong_role;
