@@ -50,7 +50,7 @@ root=$2
 shift 2
 mount -t proc proc "$root/proc"
 $in_image apt-get -qq -y $apt_options dist-upgrade
-$in_image apt-get -qq -y $apt_options install --no-install-recommends "$@"
+[ $# -eq 0 ] || $in_image apt-get -qq -y $apt_options install --no-install-recommends "$@"
 $in_image apt-get clean
 umount "$root/proc"
 umount "$root"
