@@ -6,7 +6,7 @@
 use crate::chunk::BLOCK_PLAIN_MAX;
 use std::{fmt, str::FromStr};
 
-/// The average block of a release. Its blocks are a quarter of that at least, and four times that at most, but
+/// The average block of a release. Its blocks are a sixteenth of that at least, and four times that at most, but
 /// never above [`BLOCK_PLAIN_MAX`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BlockSize {
@@ -42,9 +42,11 @@ impl BlockSize {
     }
 
     /// Smallest block that a cut inside data makes, in bytes. Data between holes, and the end of a file, may be less.
+    /// Behind a change, cuts find back to the old ones the sooner, the fewer bytes are passed over for it
+    /// (docs/decisions/0008).
     #[must_use]
     pub const fn min(self) -> usize {
-        self.average() / 4
+        self.average() / 16
     }
 
     /// Largest block, in bytes.

@@ -103,7 +103,9 @@ impl<S: Source> Chunker<S> {
     fn block(&mut self, data: usize) -> Cut {
         let bytes = &self.buffer[self.start..self.start + data];
         let (min, average, max) = (self.size.min(), self.size.average(), self.size.max());
-        let cutter = FastCDC::with_level(bytes, min, average, max, Normalization::Level1);
+        // Without normalization a cut depends on the bytes before it alone, not on the cut before it
+        // (docs/decisions/0008).
+        let cutter = FastCDC::with_level(bytes, min, average, max, Normalization::Level0);
         let (_, end) = cutter.cut(0, bytes.len());
         let block = bytes[..end].to_vec();
         self.consume(end);
