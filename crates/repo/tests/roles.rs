@@ -134,7 +134,7 @@ async fn a_team_signs_its_own_images_without_the_keys_of_targets_or_root() {
     let mut options = with_keys(fixture.options("ledger", "1"), &team);
     options.group = Some("finance".into());
     options.channels = vec!["stable".into()];
-    options.labels = BTreeMap::from([("ticket".into(), "4711".into())]);
+    options.labels = BTreeMap::from([("ticket".into(), "CHG-4711-ledgers".into())]);
     options.requires = vec!["engine >= 6.1".parse().unwrap()];
     assert!(publish(options.clone(), &()).await.unwrap().missing.is_empty());
     promote(&repo, &team, "ledger", "1", "pilot").await.unwrap();
@@ -150,7 +150,7 @@ async fn a_team_signs_its_own_images_without_the_keys_of_targets_or_root() {
     assert_eq!((closed.releases.len(), closed.sealed.len()), (0, 1));
     assert_eq!(closed.sealed[0].id, entry.id());
     let text: Vec<u8> = files_of(&fixture.repo).into_values().flatten().collect();
-    for word in ["ledger", "4711", "pilot", "engine"] {
+    for word in ["ledger", "CHG-4711-ledgers", "pilot", "engine"] {
         let found = text.windows(word.len()).any(|window| window == word.as_bytes());
         assert!(!found, "{word:?} is in clear");
     }
