@@ -1,11 +1,7 @@
 //! The file in which a node keeps what it believes, after a disk or somebody at the machine has changed it.
 
-use crate::{
-    Outcome, Verdict,
-    repositories::{Memory, World},
-    try_all,
-};
-use branchmesh_fuzz::mutate::Mutator;
+use crate::{Outcome, Verdict, repositories::World, try_all};
+use branchmesh_fuzz::{mutate::Mutator, world::Memory};
 use branchmesh_repo::Trust;
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;

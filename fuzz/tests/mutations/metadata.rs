@@ -1,12 +1,11 @@
 //! Metadata from a server that does with the signed files what it likes: changes them, mixes old and new ones,
 //! gives one for another, and those of another repository.
 
-use crate::{
-    Outcome, Verdict,
-    repositories::{Files, Memory, World},
-    try_all,
+use crate::{Outcome, Verdict, repositories::World, try_all};
+use branchmesh_fuzz::{
+    mutate::Mutator,
+    world::{Files, Memory},
 };
-use branchmesh_fuzz::mutate::Mutator;
 use branchmesh_repo::Trust;
 use std::fs;
 use tempfile::TempDir;

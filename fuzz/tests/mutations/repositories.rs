@@ -1,9 +1,9 @@
 //! Real repositories, published and signed, and all that was ever right in one of them.
 
-use async_trait::async_trait;
+use branchmesh_fuzz::world::Files;
 use branchmesh_repo::{
-    Address, Catalog, ContentKeys, Keys, MetadataSource, Origin, PublishOptions, RoleName, SourceError, init,
-    publish, read_catalog, refresh, rotate,
+    Address, Catalog, ContentKeys, Keys, Origin, PublishOptions, RoleName, init, publish, read_catalog,
+    refresh, rotate,
 };
 use bytes::Bytes;
 use std::{
@@ -16,9 +16,6 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tough::schema::{Root, Signed, Timestamp};
 
-/// Metadata files by name.
-pub type Files = BTreeMap<String, Bytes>;
-
 /// A repository's history, as an attacker could have written it down, and a repository of somebody else.
 pub struct World {
     /// The root of trust that nodes have.
@@ -29,16 +26,6 @@ pub struct World {
     pub states: Vec<(Files, Catalog)>,
     /// Metadata with the same names, signed by others.
     pub foreign: Files,
-}
-
-/// Gives these files.
-pub struct Memory<'a>(pub &'a Files);
-
-#[async_trait]
-impl MetadataSource for Memory<'_> {
-    async fn metadata(&self, name: &str, max: usize) -> Result<Option<Bytes>, SourceError> {
-        Ok(self.0.get(name).filter(|bytes| bytes.len() <= max).cloned())
-    }
 }
 
 impl World {
