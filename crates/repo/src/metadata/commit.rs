@@ -4,7 +4,8 @@
 //! if nobody else did since this publisher looked. A new root takes effect by being there, so it comes in two steps
 //! that are each harmless: first everything is signed with the old keys and the new, then the root is put. Only
 //! where the old keys are gone does the root come first; until `timestamp.json` follows, readers then stay with what
-//! they have, and whoever has the new keys finishes the change with `branchmesh repo refresh`.
+//! they have. A publisher that is killed in between leaves a state that cannot be changed any more, before the new root
+//! is taken away again.
 
 use super::{
     Metadata, MetadataError, SPEC_VERSION,
