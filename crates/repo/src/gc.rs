@@ -10,13 +10,11 @@
 //!
 //! A pack stays whole as long as a release refers to one of its blocks.
 //!
-//! **Publishers at work.** A publisher writes packs and index parts that nothing refers to yet, and uses again blocks
-//! that a release in force refers to. In a folder the publishers' lock keeps gc out meanwhile, and publishers out
-//! while gc runs, so that neither sees the other half done. A cloud has no lock. There, what a publisher writes is
-//! younger than the grace period; and if a release whose blocks it uses again is removed meanwhile, it cannot come
-//! into force any more, because `timestamp.json` is replaced only while it is the one that the publisher began with.
-//! One gap is left: a publisher that goes on with an upload that was interrupted longer ago than the grace period, at
-//! the very time at which gc removes that upload's packs. On a cloud, gc belongs into hours in which nobody publishes.
+//! **Publishers at work.** A publisher writes packs and index parts that nothing refers to yet, and uses again what
+//! it finds: blocks of releases in force, and packs of an upload that was interrupted. In a folder the publishers' lock
+//! keeps gc out meanwhile, and publishers out while gc runs, so that neither sees the other half done. A cloud has no
+//! lock; there, a [`Lease`] does the same: while gc holds it no publisher begins, and those who began before cannot
+//! come into force any more.
 //!
 //! **Crashes.** First the metadata changes (releases beyond `keep`), then superseded metadata goes, then what only it
 //! referred to. Stopped anywhere, the repository is whole, and the next run finishes the work: it decides from what
@@ -27,6 +25,8 @@
 
 mod history;
 mod live;
+#[cfg(test)]
+mod races;
 
 use crate::{
     address::Address,
@@ -35,7 +35,7 @@ use crate::{
     keys::Keys,
     layout,
     metadata::{Metadata, MetadataError, Missing},
-    place::{Listed, Place, PlaceError},
+    place::{Lease, Listed, Place, PlaceError},
     verify::FileCount,
 };
 use futures::{StreamExt, stream};
@@ -49,6 +49,10 @@ use std::{
 
 /// Files that are removed at once: clouds answer slowly, and many requests side by side.
 const REMOVALS_IN_FLIGHT: usize = 16;
+/// Files that are removed between two looks at the clock.
+const REMOVALS_BETWEEN_LOOKS: usize = 256;
+/// How often gc tries to come before publishers who are about to finish.
+const OVERTAKING_MAX: usize = 10;
 
 /// What to collect.
 #[derive(Clone, Debug)]
@@ -85,6 +89,8 @@ pub struct Collected {
     pub young: FileCount,
     /// Files that could not be removed, and why: Windows keeps what a web server has open. The next run tries again.
     pub stuck: BTreeMap<String, String>,
+    /// Whether there was more to do than there was time for: a cloud keeps publishers out for an hour at most.
+    pub is_cut_short: bool,
 }
 
 /// Why nothing is collected.
@@ -133,14 +139,38 @@ pub enum GcError {
 pub async fn gc(options: &GcOptions) -> Result<Collected, GcError> {
     let place = Place::open(&options.repo)?;
     let _lock = place.lock()?;
+    let lease = if options.dry_run { None } else { place.lease().await? };
+    let Some(lease) = lease else { return collect(&place, None, options).await };
+    let collected = async {
+        overtake_publishers(lease.place(), &options.keys).await?;
+        collect(lease.place(), Some(&lease), options).await
+    };
+    let collected = collected.await;
+    lease.end().await?;
+    collected
+}
+
+/// Signs `timestamp.json` anew, so that no publisher who began before comes into force any more.
+async fn overtake_publishers(place: &Place, keys: &Keys) -> Result<(), GcError> {
+    for _ in 1..OVERTAKING_MAX {
+        match Metadata::load(place, keys).await?.commit_here().await {
+            // Somebody was just about to finish. Nobody new begins, so that there are fewer each time.
+            Err(MetadataError::Place(PlaceError::Overtaken { .. })) => {}
+            result => return Ok(result.map(drop)?),
+        }
+    }
+    Ok(Metadata::load(place, keys).await?.commit_here().await.map(drop)?)
+}
+
+async fn collect(place: &Place, lease: Option<&Lease>, options: &GcOptions) -> Result<Collected, GcError> {
     let mut collected = Collected::default();
-    let mut metadata = Metadata::load(&place, &options.keys).await?;
+    let mut metadata = Metadata::load(place, &options.keys).await?;
     if let Some(keep) = options.keep {
         let surplus = surplus(metadata.catalog(), keep);
         collected.removed = surplus.iter().map(CatalogEntry::name).collect();
         if !surplus.is_empty() && !options.dry_run {
             collected.waiting = remove_all(metadata, &surplus).await?;
-            metadata = Metadata::load(&place, &options.keys).await?;
+            metadata = Metadata::load(place, &options.keys).await?;
         }
     }
     let now = if options.dry_run { local_now() } else { place.now().await? };
@@ -150,14 +180,22 @@ pub async fn gc(options: &GcOptions) -> Result<Collected, GcError> {
     files.extend(place.list(layout::INDEXES).await?);
     let unfinished = place.unfinished()?;
     let history = History::of(place.list(layout::METADATA).await?, &metadata.versions(), cutoff);
-    let needed = references(&place, &metadata, &history).await?;
+    let needed = references(place, &metadata, &history).await?;
 
     let unneeded = files.into_iter().filter(|file| needed.has(&file.path) == Some(false));
     let (young, old): (Vec<Listed>, Vec<Listed>) =
         unneeded.chain(unfinished).partition(|file| file.modified > cutoff);
     young.iter().for_each(|file| collected.young.add(file.size));
     for files in [history.superseded, old] {
-        collected.remove(&place, files, options.dry_run).await;
+        let mut files = files.into_iter().peekable();
+        while files.peek().is_some() {
+            if lease.is_some_and(Lease::is_ending) {
+                collected.is_cut_short = true;
+                break;
+            }
+            let batch = files.by_ref().take(REMOVALS_BETWEEN_LOOKS).collect();
+            collected.remove(place, batch, options.dry_run).await;
+        }
     }
     let total = collected.packs.bytes + collected.parts.bytes;
     tracing::info!(bytes = total, dry_run = options.dry_run, "collected what no release needs");
@@ -192,7 +230,7 @@ impl Collected {
     /// Whether everything that was to be removed is gone.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.stuck.is_empty()
+        self.stuck.is_empty() && !self.is_cut_short
     }
 
     async fn remove(&mut self, place: &Place, files: Vec<Listed>, dry_run: bool) {

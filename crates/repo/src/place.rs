@@ -7,10 +7,12 @@
 //! while it still is what the publication was built on.
 
 mod error;
+mod lease;
 mod lock;
 mod unfinished;
 
 pub use error::PlaceError;
+pub(crate) use lease::Lease;
 pub(crate) use lock::PublisherLock;
 
 use crate::{
@@ -32,7 +34,7 @@ use std::{
     sync::Arc,
 };
 
-/// Written to read the clock, and removed at once.
+/// How the name of a file begins that is written to read the clock, and removed at once.
 const CLOCK_FILE: &str = "clock";
 /// The file whose name and content never change, with which a server's conditions are tried out.
 const FIRST_ROOT: &str = "1.root.json";
@@ -50,6 +52,8 @@ pub(crate) struct Place {
     ground: Ground,
     store: Arc<dyn ObjectStore>,
     origin: Origin,
+    /// Whether this is gc at work, which keeps all others out.
+    holds_lease: bool,
 }
 
 /// What a repository stands on.
@@ -105,7 +109,7 @@ impl Place {
             .map_err(|source| PlaceError::Write { path: folder.display().to_string(), source })?
             .with_fsync(true);
         let origin = Origin::of_folder(&folder)?;
-        Ok(Self { ground: Ground::Folder(folder), store: Arc::new(store), origin })
+        Ok(Self { ground: Ground::Folder(folder), store: Arc::new(store), origin, holds_lease: false })
     }
 
     fn in_cloud(repo: &Address) -> Result<Self, PlaceError> {
@@ -114,7 +118,7 @@ impl Place {
         };
         let origin = Origin::open(repo.clone())?;
         let cloud = Cloud::open(provider, &url, &repo.access, Purpose::Publishing)?;
-        Ok(Self { ground: Ground::Cloud, store: cloud.store, origin })
+        Ok(Self { ground: Ground::Cloud, store: cloud.store, origin, holds_lease: false })
     }
 
     /// Its URL, for people.
@@ -199,7 +203,20 @@ impl Place {
         if let Ground::Cloud = self.ground {
             self.check_conditions().await?;
         }
-        Ok(Mark(self.timestamp().await?))
+        let mark = Mark(self.timestamp().await?);
+        if let Ground::Cloud = self.ground {
+            self.check_no_lease().await?;
+        }
+        Ok(mark)
+    }
+
+    /// Fails if somebody else came into force since `mark`.
+    pub(crate) async fn check_unchanged(&self, mark: &Mark) -> Result<(), PlaceError> {
+        let now = self.timestamp().await?.map(|(now, _)| now);
+        if now.as_ref() == mark.0.as_ref().map(|(before, _)| before) {
+            return Ok(());
+        }
+        Err(PlaceError::Overtaken { version: now.map_or_else(|| "0".into(), |now| version_of(&now)) })
     }
 
     /// Puts `timestamp.json` in force, unless somebody else did since `mark`.
@@ -243,10 +260,12 @@ impl Place {
     /// What time it is by the clock that dates this place's files, in Unix seconds: a server's or a network
     /// drive's may differ from this machine's.
     pub(crate) async fn now(&self) -> Result<u64, PlaceError> {
-        self.put(CLOCK_FILE, Bytes::new()).await?;
-        let meta = self.store.head(&StorePath::from(CLOCK_FILE)).await;
-        let modified = meta.map_err(|error| self.failed(CLOCK_FILE, error))?.last_modified;
-        self.remove(CLOCK_FILE).await?;
+        // Others may be asking too.
+        let path = format!("{CLOCK_FILE}-{}-{}", std::process::id(), Timestamp::now().as_nanosecond());
+        self.put(&path, Bytes::new()).await?;
+        let meta = self.store.head(&StorePath::from(&*path)).await;
+        let modified = meta.map_err(|error| self.failed(&path, error))?.last_modified;
+        self.remove(&path).await?;
         Ok(u64::try_from(modified.timestamp()).unwrap_or(0))
     }
 

@@ -64,6 +64,11 @@ impl Metadata {
             return Ok(Outcome { in_force: Some(version), missing });
         }
         self.stage(&proposal).await?;
+        if let Err(overtaken) = self.place.check_unchanged(&self.mark).await {
+            // gc may have counted what is needed without these releases.
+            self.unstage(&proposal).await?;
+            return Err(overtaken.into());
+        }
         Ok(Outcome { in_force: None, missing })
     }
 

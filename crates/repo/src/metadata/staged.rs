@@ -117,6 +117,16 @@ impl Metadata {
         self.write_folder(proposal).await
     }
 
+    /// Takes a proposal away again.
+    pub(super) async fn unstage(&self, proposal: &Proposal) -> Result<(), MetadataError> {
+        let root = proposal.root.iter().map(|root| RoleName::Root.versioned_file(root.signed.version));
+        let roles = proposal.roles.iter().map(|(role, signed)| role.versioned_file(signed.signed.version));
+        for file in root.chain(roles) {
+            self.place.remove(&format!("{STAGED}/{file}")).await?;
+        }
+        Ok(())
+    }
+
     async fn read_folder(&self) -> Result<Folder, MetadataError> {
         let mut folder = Folder::default();
         let files = self.place.list(STAGED).await?;

@@ -33,6 +33,16 @@ pub enum PlaceError {
         /// Version of the timestamp that is in force.
         version: String,
     },
+    /// gc keeps publishers out of a cloud.
+    #[error(
+        "`branchmesh repo gc` ({holder}) is at work in this repository; try again when it is done, or after {until} if it was killed"
+    )]
+    Leased {
+        /// Who it is.
+        holder: String,
+        /// When publishers are let in again in any case.
+        until: jiff::Timestamp,
+    },
     /// The server cannot keep two publishers apart.
     #[error(
         "{url} does not support conditional writes (If-None-Match and If-Match), without which two publishers could undo each other's releases; use a newer server, or publish into a folder and copy that"

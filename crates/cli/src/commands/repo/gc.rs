@@ -51,10 +51,13 @@ impl Gc {
         for (path, why) in &collected.stuck {
             eprintln!("{path} stays: {why}");
         }
+        if collected.is_cut_short {
+            eprintln!("it takes longer than publishers may be kept out");
+        }
         if collected.is_done() {
             return Ok(());
         }
-        Err(Failure::because("not everything could be removed; the next run tries again"))
+        Err(Failure::because("not everything could be removed; the next run goes on"))
     }
 }
 
@@ -71,6 +74,7 @@ fn as_json(collected: &Collected, dry_run: bool) -> Value {
         "unfinished": count(&collected.unfinished),
         "young": count(&collected.young),
         "stuck": collected.stuck,
+        "cut_short": collected.is_cut_short,
     })
 }
 
