@@ -293,6 +293,33 @@ async fn a_lost_key_is_replaced_without_it() {
     assert_eq!(names(&node.refresh(&fixture.origin()).await.unwrap()), ["xp@1", "xp@2"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_keys_that_was_killed_between_root_and_timestamp_is_finished_by_a_refresh() {
+    for role in ["timestamp", "targets"] {
+        let fixture = Fixture::new().await;
+        let repo = fixture.repo.as_path().into();
+        fixture.write("disk.img", &noise(8, 10_000));
+        fixture.publish("xp", "1").await.unwrap();
+        let node = fixture.dir.path().join("node");
+        let mut node = Trust::open(&fixture.root_json(), &node, ContentKeys::default()).unwrap();
+        let before = node.refresh(&fixture.origin()).await.unwrap();
+        // Without the old key nothing can be signed with both, and the root must come first.
+        fs::remove_file(fixture.keys.join(format!("{role}.key"))).unwrap();
+        let timestamp = fs::read(fixture.repo.join("metadata/timestamp.json")).unwrap();
+        let new = Keys::at(&fixture.dir.path().join("new"));
+        rotate(&repo, &fixture.keys(), &role.parse().unwrap(), &new, None).await.unwrap();
+        fs::write(fixture.repo.join("metadata/timestamp.json"), timestamp).unwrap();
+        adopt(&fixture, &new, role);
+
+        assert!(node.refresh(&fixture.origin()).await.is_err(), "{role}");
+        assert_eq!(node.catalog().unwrap(), before);
+        refresh(&repo, &fixture.keys(), &BTreeMap::new()).await.unwrap();
+        let after = node.refresh(&fixture.origin()).await.unwrap();
+        assert_eq!(names(&after), ["xp@1"], "{role}");
+        fixture.publish("xp", "2").await.unwrap();
+    }
+}
+
 /// Signing keys in memory: what a hardware module looks like from here.
 #[derive(Default)]
 struct Module(Mutex<BTreeMap<String, Arc<Ed25519KeyPair>>>);

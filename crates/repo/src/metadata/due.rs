@@ -26,7 +26,11 @@ impl Metadata {
             .collect();
         let (mut renewed, mut left) = (Vec::new(), Vec::new());
         for role in due {
-            let keys = keys_of(&role, &self.in_force.root.signed, self.in_force.delegations());
+            // What was interrupted comes first; the next refresh looks after root.
+            if role == RoleName::Root && self.unfinished.is_some() {
+                continue;
+            }
+            let keys = keys_of(&role, self.root(), self.in_force.delegations());
             let can_sign = keys.is_some_and(|keys| keys.is_met_by(&self.signers));
             if can_sign && self.check_not_pending([&role]).await.is_ok() {
                 self.renew(&role)?;

@@ -167,6 +167,9 @@ impl Metadata {
         if let Some(root) = &self.next_root {
             return Ok(root.clone());
         }
+        if self.unfinished.is_some() {
+            return Err(MetadataError::Unfinished);
+        }
         let root = self.in_force.root.signed.clone();
         let version = root.version.checked_add(1);
         let version = version.ok_or(MetadataError::VersionsUsedUp { role: RoleName::Root })?;

@@ -6,14 +6,17 @@
 //!
 //! A release's target keeps its hash for ever; channels move by changing the targets' custom fields.
 
+mod changes;
 mod commit;
+mod create;
 mod due;
 mod edit;
 mod signing;
 mod staged;
+mod unfinished;
 
 pub use commit::Outcome;
-pub(crate) use commit::create;
+pub(crate) use create::create;
 pub use signing::Missing;
 pub use staged::{Staged, StagedRole};
 
@@ -24,7 +27,6 @@ use crate::{
     layout::METADATA_MAX,
     place::{Mark, Place, PlaceError},
     role::{RoleError, RoleName},
-    trust::load_once,
     tuf::TrustError,
 };
 use jiff::Timestamp;
@@ -89,6 +91,11 @@ pub enum MetadataError {
         #[source]
         source: serde_json::Error,
     },
+    /// A new root was put, and nothing else of its change.
+    #[error(
+        "a change of keys was interrupted: finish it with `branchmesh repo refresh` and the new keys, then try again"
+    )]
+    Unfinished,
     /// Nothing waits for signatures.
     #[error("nothing waits for signatures in this repository")]
     NothingStaged,
@@ -165,6 +172,8 @@ pub(crate) struct Metadata {
     in_force: InForce,
     /// The root that shall follow.
     next_root: Option<Root>,
+    /// The root that is there already, while the rest of its change is not.
+    unfinished: Option<Signed<Root>>,
     /// The roles of releases as they shall be.
     changes: BTreeMap<RoleName, Targets>,
     /// How long new signatures are believed, in days, where it is not as usual.
@@ -189,7 +198,7 @@ impl Metadata {
     pub(crate) async fn load(place: &Place, keys: &Keys) -> Result<Self, MetadataError> {
         let mark = place.mark().await?;
         let anchor = keys.read_root_json()?;
-        let verified = load_once(&anchor, place.origin()).await?;
+        let (verified, unfinished) = unfinished::load(&anchor, place.origin()).await?;
         let content_keys = ContentKeys::in_folder(keys.folder())?;
         let repository = &verified.repository;
         let mut roles: BTreeMap<_, _> =
@@ -211,7 +220,7 @@ impl Metadata {
             roles,
             catalog: verified.catalog(Timestamp::now(), &content_keys),
         };
-        Ok(Self {
+        let mut metadata = Self {
             place: place.clone(),
             mark,
             anchor,
@@ -219,9 +228,12 @@ impl Metadata {
             signers: keys.signers()?,
             in_force,
             next_root: None,
+            unfinished,
             changes: BTreeMap::new(),
             valid_days: BTreeMap::new(),
-        })
+        };
+        metadata.go_on()?;
+        Ok(metadata)
     }
 
     /// The releases as they were loaded.
@@ -253,7 +265,8 @@ impl Metadata {
 
     /// The root as it shall be.
     fn root(&self) -> &Root {
-        self.next_root.as_ref().unwrap_or(&self.in_force.root.signed)
+        let unfinished = self.unfinished.as_ref().map(|root| &root.signed);
+        self.next_root.as_ref().or(unfinished).unwrap_or(&self.in_force.root.signed)
     }
 
     /// The targets as they shall be.

@@ -152,9 +152,11 @@ pub(super) fn list(ids: &[String]) -> String {
     short.collect::<Vec<_>>().join(", ")
 }
 
-/// A signed role as the bytes of its file.
+/// A signed role as the bytes of its file. Always the same ones, with sorted keys: what was killed while it put a file
+/// must recognise it.
 pub(crate) fn to_bytes<R: Serialize>(role: &Signed<R>) -> Result<Bytes, MetadataError> {
-    let mut bytes = serde_json::to_vec_pretty(role).map_err(MetadataError::Json)?;
+    let sorted = serde_json::to_value(role).map_err(MetadataError::Json)?;
+    let mut bytes = serde_json::to_vec_pretty(&sorted).map_err(MetadataError::Json)?;
     bytes.push(b'\n');
     Ok(bytes.into())
 }
@@ -220,5 +222,24 @@ impl<R: Role> Role for Borrowed<'_, R> {
 
     fn filename(&self, consistent_snapshot: bool) -> String {
         self.0.filename(consistent_snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::edit::empty_targets;
+
+    #[test]
+    fn equal_roles_are_equal_bytes() {
+        let mut targets = empty_targets();
+        for number in 0..50 {
+            targets._extra.insert(number.to_string(), number.into());
+        }
+        let role = Signed { signed: targets, signatures: Vec::new() };
+        let bytes = to_bytes(&role).unwrap();
+        // Another hash map has another order.
+        let again: Signed<tough::schema::Targets> = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(to_bytes(&again).unwrap(), bytes);
     }
 }

@@ -43,7 +43,7 @@ const TIMESTAMP_MAX: usize = 64 << 10;
 /// Bytes of a root or snapshot: some dozens of keys, or some thousand delegated roles.
 const ROOT_MAX: usize = 1 << 20;
 /// Changes of the root of trust that one update follows, so that nobody keeps a node busy with an endless chain.
-const ROOT_UPDATES_MAX: u64 = 256;
+pub(crate) const ROOT_UPDATES_MAX: u64 = 256;
 /// tough wants a URL to join names to; only the last component means anything here.
 const BASE_URL: &str = "file:///metadata/";
 
