@@ -4,8 +4,7 @@
 //! if nobody else did since this publisher looked. A new root takes effect by being there, so it comes in two steps
 //! that are each harmless: first everything is signed with the old keys and the new, then the root is put. Only
 //! where the old keys are gone does the root come first; until `timestamp.json` follows, readers then stay with what
-//! they have. A publisher that is killed in between leaves a state that cannot be changed any more, before the new root
-//! is taken away again.
+//! they have. What a publisher leaves that is killed in between, [`unfinished`](super::unfinished) goes on with.
 
 use super::{
     Metadata, MetadataError, SPEC_VERSION, keys_of,
