@@ -7,6 +7,7 @@ use crate::{
     node::{Node, free_address},
     place::Place,
     scratch::Scratch,
+    skip::{Need, have_all},
 };
 use std::{
     net::SocketAddr,
@@ -36,6 +37,20 @@ impl Loopback {
     pub fn new(test: &str) -> Self {
         let scratch = Scratch::new(test);
         Self { hq: Headquarters::new(&scratch.path().join("hq")), scratch }
+    }
+
+    /// One with nginx to serve it, and a release of about `bytes`; with the file that the release holds. `None`, and
+    /// said aloud, where there is no nginx.
+    ///
+    /// # Panics
+    /// If something cannot be set up.
+    #[must_use]
+    pub fn with_nginx(test: &str, bytes: u64) -> Option<(Self, PathBuf)> {
+        have_all(test, &[Need::Program("nginx")]).then(|| {
+            let world = Self::new(test);
+            let (source, _) = world.publish(bytes);
+            (world, source)
+        })
     }
 
     /// Where its files are.

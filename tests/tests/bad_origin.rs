@@ -8,7 +8,6 @@ use branchmesh_tests::{
     loopback::{IMAGE, Loopback},
     nginx::{Manner, Nginx},
     node::{Node, free_address},
-    skip::{Need, have_all},
 };
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -27,11 +26,8 @@ struct Desk {
 
 impl Desk {
     fn new(test: &str) -> Option<Self> {
-        have_all(test, &[Need::Program("nginx")]).then(|| {
-            let world = Loopback::new(test);
-            let (source, _) = world.publish(BYTES);
-            Self { world, source }
-        })
+        let (world, source) = Loopback::with_nginx(test, BYTES)?;
+        Some(Self { world, source })
     }
 
     /// Starts a node, and waits until it complains with all of `words`.

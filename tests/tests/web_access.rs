@@ -10,7 +10,6 @@ use branchmesh_tests::{
     nginx::{Manner, Nginx, PASSWORD, TOKEN, USER},
     node::free_address,
     run::{Finished, run},
-    skip::{Need, have_all},
 };
 use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
@@ -25,11 +24,8 @@ struct Desk {
 
 impl Desk {
     fn new(test: &str) -> Option<Self> {
-        have_all(test, &[Need::Program("nginx")]).then(|| {
-            let world = Loopback::new(test);
-            let (source, _) = world.publish(BYTES);
-            Self { world, source }
-        })
+        let (world, source) = Loopback::with_nginx(test, BYTES)?;
+        Some(Self { world, source })
     }
 
     fn serve(&self, manner: Manner) -> Nginx {

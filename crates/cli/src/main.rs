@@ -11,6 +11,7 @@ mod local_agent;
 mod logging;
 mod outcome;
 mod progress;
+mod publisher;
 mod reading;
 mod role_value;
 mod text;
@@ -39,9 +40,9 @@ enum Command {
     /// Publishes a release of an image
     Publish(commands::publish::Publish),
     /// Points a channel to a release
-    Promote(commands::publish::Promote),
+    Promote(commands::channel::Promote),
     /// Takes a channel away from a release
-    Demote(commands::demote::Demote),
+    Demote(commands::channel::Demote),
     /// Shows what an update costs, before it is rolled out
     Diff(commands::diff::Diff),
     /// Makes the organisation's certificate authority and device certificates

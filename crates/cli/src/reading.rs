@@ -52,10 +52,16 @@ impl Reading {
         Ok(Repository { origin, catalog, keys })
     }
 
-    /// The root of trust that was given.
+    /// The root of trust that was given. Says so if there is none: whoever can replace the whole repository can then
+    /// replace the root, too.
     pub fn root_of_trust(&self) -> Result<Option<Vec<u8>>, Failure> {
         let beside_keys = self.keys.as_ref().map(|keys| keys.join("root.json"));
-        let Some(path) = self.root.clone().or(beside_keys) else { return Ok(None) };
+        let Some(path) = self.root.clone().or(beside_keys) else {
+            eprintln!(
+                "note: this believes the root of trust that the repository itself offers; give yours with --root"
+            );
+            return Ok(None);
+        };
         let unreadable = |error| Failure::failed(&format!("{} cannot be read", path.display()), &error);
         std::fs::read(&path).map(Some).map_err(unreadable)
     }

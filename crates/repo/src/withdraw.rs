@@ -46,7 +46,7 @@ pub enum WithdrawError {
     },
     /// Without the channel, nodes would take the newest release.
     #[error(
-        "nodes that subscribe to {image} alone follow {STABLE}, and without it the newest release: say with --to which release they shall have instead ({})",
+        "nodes that subscribe to {image} alone follow {STABLE}, and without it the newest release: say with --to which release they shall have instead (there is: {})",
         .others.join(", ")
     )]
     NeedsSuccessor {

@@ -17,11 +17,11 @@ pub struct Diff {
     /// The repository: a folder or a URL
     #[arg(long, value_name = "URL")]
     repo: String,
-    #[command(flatten)]
-    reading: Reading,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Diff {

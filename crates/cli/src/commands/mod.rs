@@ -1,8 +1,8 @@
-//! The commands, one file each.
+//! The commands, a file for each noun or verb.
 
 pub mod agent;
 pub mod ca;
-pub mod demote;
+pub mod channel;
 pub mod diff;
 pub mod get;
 pub mod publish;

@@ -1,8 +1,8 @@
-//! `branchmesh publish` and `promote`.
+//! `branchmesh publish`.
 
-use crate::{access::ToRepository, failure::Failure, outcome::tell_missing, progress::Bar, text};
+use crate::{failure::Failure, outcome::tell_missing, progress::Bar, publisher::Publisher, text};
 use branchmesh_image::BlockSize;
-use branchmesh_repo::{Keys, PublishOptions, Published, Requirement};
+use branchmesh_repo::{PublishOptions, Published, Requirement};
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -11,12 +11,6 @@ use std::{
 /// Publishes a release of an image: its new blocks, its index, signed metadata.
 #[derive(clap::Args)]
 pub struct Publish {
-    /// The repository: a folder, or s3://, gs://, az://
-    #[arg(long, value_name = "URL")]
-    repo: String,
-    /// Folder with the signing and content keys that `repo init` made
-    #[arg(long, value_name = "DIR")]
-    keys: PathBuf,
     /// Name of the image
     #[arg(long, value_name = "NAME")]
     image: String,
@@ -50,30 +44,11 @@ pub struct Publish {
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     #[command(flatten)]
-    access: ToRepository,
-}
-
-/// Points a channel to a release.
-#[derive(clap::Args)]
-pub struct Promote {
-    /// The release: NAME@V
-    #[arg(value_name = "NAME@V")]
-    release: String,
-    /// The channel
-    channel: String,
-    /// The repository: a folder, or s3://, gs://, az://
-    #[arg(long, value_name = "URL")]
-    repo: String,
-    /// Folder with the signing keys
-    #[arg(long, value_name = "DIR")]
-    keys: PathBuf,
-    #[command(flatten)]
-    access: ToRepository,
+    publisher: Publisher,
 }
 
 impl Publish {
     pub async fn run(self) -> Result<(), Failure> {
-        let keys = Keys::at(&self.keys);
         let options = PublishOptions {
             channels: self.channels,
             group: self.group,
@@ -82,8 +57,8 @@ impl Publish {
             zstd_level: self.zstd_level,
             block_size: self.block_size,
             ..PublishOptions::new(
-                self.access.address(&self.repo),
-                keys,
+                self.publisher.repo(),
+                self.publisher.keys(),
                 &self.image,
                 &self.release,
                 self.paths,
@@ -122,27 +97,6 @@ impl Publish {
                 })
             );
         }
-        Ok(())
-    }
-}
-
-impl Promote {
-    pub async fn run(self) -> Result<(), Failure> {
-        let Some((image, release)) = self.release.split_once('@') else {
-            return Err(Failure::because(format!("{:?} is not NAME@V", self.release)));
-        };
-        let outcome = branchmesh_repo::promote(
-            &self.access.address(&self.repo),
-            &Keys::at(&self.keys),
-            image,
-            release,
-            &self.channel,
-        )
-        .await
-        .map_err(|error| Failure::failed("the channel was not moved", &error))?;
-        let verb = if outcome.missing.is_empty() { "is" } else { "shall be" };
-        eprintln!("{} of {image} {verb} {release}", self.channel);
-        tell_missing(&outcome.missing);
         Ok(())
     }
 }

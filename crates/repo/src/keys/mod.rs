@@ -11,13 +11,15 @@
 //! keys of root belong into safes, one each; publishing needs those of targets (or of the group), snapshot and
 //! timestamp; whoever has only some of a role's keys leaves the rest to others (`branchmesh repo sign`).
 
+mod error;
 mod folder;
 mod store;
 
+pub use error::KeyError;
 pub use store::{KeyStore, PublicKey, SigningKey};
 
 use crate::{disk, role::RoleName};
-use branchmesh_image::{GroupKey, crypt::CryptError};
+use branchmesh_image::GroupKey;
 use folder::KeyFolder;
 use std::{
     collections::HashMap,
@@ -33,62 +35,6 @@ const GROUPS: &str = "groups";
 
 /// A public key's name in the metadata: the SHA-256 of its canonical form (TUF section 4.2).
 pub(crate) type KeyId = Decoded<Hex>;
-
-/// Why keys cannot be made or used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// A key file cannot be read or written.
-    #[error("the key file {path} cannot be used")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A key is there already, and might be in use.
-    #[error(
-        "{path} exists already; keys are never overwritten, so choose another folder, or move the old keys away"
-    )]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file that should hold a signing key holds something else.
-    #[error("{path} holds no signing key: an Ed25519 key as PKCS #8 in PEM is expected")]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A key store other than a folder failed.
-    #[error("the key store failed")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A key has no name in the metadata.
-    #[error("a public key cannot be named")]
-    KeyId(#[source] Box<tough::schema::Error>),
-    /// A file that should hold a group's key holds something else, or no key can be made.
-    #[error("the content key {path} cannot be used")]
-    Group {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: CryptError,
-    },
-    /// Releases of the group exist, its key doesn't: a new key would split the group.
-    #[error(
-        "the group {group:?} has releases, but its key {path} is missing; copy it there from where they were published"
-    )]
-    GroupKeyMissing {
-        /// The group.
-        group: String,
-        /// Where the key should be.
-        path: PathBuf,
-    },
-    /// The system gave no random bytes.
-    #[error("the system's random generator failed")]
-    NoRandomness,
-}
 
 /// A folder with keys, and what signs with them.
 #[derive(Clone, Debug)]
@@ -122,7 +68,12 @@ impl Keys {
     /// The root of trust.
     pub fn read_root_json(&self) -> Result<Vec<u8>, KeyError> {
         let path = self.root_json();
-        fs::read(&path).map_err(|source| failed(&path, source))
+        fs::read(&path).map_err(|source| {
+            if source.kind() == io::ErrorKind::NotFound {
+                return KeyError::NoRoot { folder: self.folder.clone() };
+            }
+            failed(&path, source)
+        })
     }
 
     /// Keeps the root of trust beside the keys, to be handed to nodes.

@@ -11,7 +11,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 pub struct Gc {
     /// The repository: a folder, or s3://, gs://, az://
     url: String,
-    /// Folder with the content keys of all groups; with --keep also the signing keys
+    /// Folder with the content keys of all groups; with --keep also the signing keys, for clouds also timestamp.key
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
     /// First remove all but the newest N releases of each image; those that a channel points to stay

@@ -12,11 +12,11 @@ pub struct List {
     /// Only this image, or all about one release and its files
     #[arg(value_name = "NAME[@V]")]
     name: Option<String>,
-    #[command(flatten)]
-    reading: Reading,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl List {
@@ -83,10 +83,9 @@ fn list_as_json(catalog: &Catalog, entries: &[&CatalogEntry]) -> Value {
 }
 
 fn entry_as_json(entry: &CatalogEntry) -> Value {
-    let requires: Vec<String> = entry.requires.iter().map(ToString::to_string).collect();
     json!({
         "image": entry.image, "release": entry.release, "id": entry.id().to_string(),
-        "group": entry.group, "channels": entry.channels, "labels": entry.labels, "requires": requires,
+        "group": entry.group, "channels": entry.channels, "labels": entry.labels, "requires": requires(entry),
         "published": text::time(entry.published), "expires": text::time(entry.expires),
         "bytes": {"plain": entry.plain_bytes, "encoded": entry.encoded_bytes},
         "blocks": entry.blocks, "block_size": entry.block_size,
@@ -136,7 +135,8 @@ fn release_as_text(contents: &Contents) -> String {
     };
     line("channels", &entry.channels.join(", "));
     line("group", group(entry));
-    notes(entry).iter().for_each(|note| line("", note));
+    line("labels", &labels(entry).join(", "));
+    line("requires", &requires(entry).join(", "));
     line("published", &text::time(entry.published));
     line("signed", &format!("until {}", text::time(entry.expires)));
     let (size, blocks) = (text::bytes(entry.plain_bytes), text::count(entry.blocks.into(), "block"));
@@ -154,9 +154,16 @@ fn release_as_text(contents: &Contents) -> String {
 
 /// Labels, and what is required.
 fn notes(entry: &CatalogEntry) -> Vec<String> {
-    let labels = entry.labels.iter().map(|(name, value)| format!("{name}={value}"));
-    let requires = entry.requires.iter().map(|requirement| format!("requires {requirement}"));
-    labels.chain(requires).collect()
+    let requires = requires(entry).into_iter().map(|requirement| format!("requires {requirement}"));
+    labels(entry).into_iter().chain(requires).collect()
+}
+
+fn labels(entry: &CatalogEntry) -> Vec<String> {
+    entry.labels.iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn requires(entry: &CatalogEntry) -> Vec<String> {
+    entry.requires.iter().map(ToString::to_string).collect()
 }
 
 fn group(entry: &CatalogEntry) -> &str {

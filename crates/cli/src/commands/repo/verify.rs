@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 pub struct Verify {
     /// The repository: a folder or a URL
     url: String,
-    #[command(flatten)]
-    reading: Reading,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Verify {
