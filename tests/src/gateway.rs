@@ -40,6 +40,12 @@ impl Request {
     pub fn puts(&self, folder: &str) -> bool {
         self.method == "PUT" && self.target.contains(folder)
     }
+
+    /// Whether the files below `folder` of a repository are listed (`ListObjectsV2`).
+    #[must_use]
+    pub fn lists(&self, folder: &str) -> bool {
+        self.method == "GET" && self.target.contains("list-type=2") && self.target.contains(folder)
+    }
 }
 
 /// A running gate. Dropping it closes it.

@@ -98,6 +98,13 @@ impl Desk {
         assert_eq!(node.wrong_files(image, release, &[disk]), [""; 0]);
     }
 
+    /// A command that looks after the repository, in words, about its URL and with its publisher's keys.
+    fn caring(&self, words: &[&str]) -> Command {
+        let mut command = self.command(&["repo", words[0], &self.s3.url(), "--keys", &self.keys()]);
+        command.args(&words[1..]);
+        command
+    }
+
     fn noise(&self, name: &str, seed: u64, bytes: u64) -> PathBuf {
         let path = self.world.path().join(name);
         images::make_noise(&path, seed, bytes);
@@ -183,6 +190,38 @@ fn an_upload_that_was_killed_goes_on_where_it_was() {
     assert!(sent <= 4, "{sent} packs were sent for a release that has three");
     assert_eq!(desk.releases(), ["desk@1", "desk@2"]);
     desk.node_gets("desk", "2", &large);
+}
+
+#[test]
+fn garbage_is_collected_while_publishers_are_kept_out() {
+    let Some(desk) = Desk::new("cloud-gc") else { return };
+    let disks = [9, 10, 11].map(|seed| desk.noise(&format!("{seed}.img"), seed, 2 << 20));
+    desk.publish("desk", "1", &disks[0]).expect_ok();
+    desk.publish("desk", "2", &disks[1]).expect_ok();
+    let url = desk.s3.url();
+    desk.cli(&["repo", "remove", "desk@1", "--repo", &url, "--keys", &desk.keys()]).expect_ok();
+    let is_old = || {
+        let told = run(desk.caring(&["gc", "--grace", "1s", "--dry-run"]).arg("--json"), LIMIT).expect_ok();
+        let told: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+        (told["packs"]["files"] == 1).then_some(())
+    };
+    wait::until(LIMIT, is_old).expect("the removed release's pack does not grow old");
+
+    desk.s3.gateway.hold_next(|request| request.lists("packs"));
+    let log = desk.world.path().join("gc.log");
+    let mut gc = Process::start("gc", &desk.caring(&["gc", "--grace", "1s"]), &log);
+    wait::until(LIMIT, || desk.s3.gateway.is_holding().then_some(())).expect("gc does not look at the packs");
+    let refused = desk.publish("desk", "3", &disks[2]).expect_refusal();
+    refused.expect_words(&["repo gc", "is at work", "try again"]);
+    desk.s3.gateway.let_through();
+    let ended = gc.wait(LIMIT).expect("gc did not end");
+    assert!(ended.success(), "{}", gc.tail());
+    assert!(gc.log().contains("packs"), "{}", gc.log());
+
+    desk.publish("desk", "3", &disks[2]).expect_ok();
+    assert_eq!(desk.releases(), ["desk@2", "desk@3"]);
+    run(&mut desk.caring(&["verify"]), LIMIT).expect_ok();
+    desk.node_gets("desk", "3", &disks[2]);
 }
 
 #[test]
