@@ -15,18 +15,16 @@
 //! they are zeros that take up space.
 
 use crate::{
+    disk::Found,
     error::StoreError,
-    files, images,
+    files::Files,
+    images,
     ledger::{self, Folder},
     partial::{Partial, path_in},
     store::Store,
 };
-use branchmesh_image::{BlockError, BlockId, Cipher, FileEntry, Index};
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use branchmesh_image::{BlockError, BlockId, Cipher, Index};
+use std::{collections::HashMap, path::PathBuf};
 
 /// The partial folders that are being filled, by ledger key. Belongs to whoever has the assembly turn.
 #[derive(Default)]
@@ -68,20 +66,20 @@ impl Ahead {
     }
 
     /// One of those who fill this folder has gone. The last one takes it along.
-    pub(crate) fn leave(&mut self, target: &Target, number: u64) {
+    pub(crate) fn leave(&mut self, files: &Files, target: &Target, number: u64) {
         let Some(begun) = self.begun.get_mut(&target.key).filter(|begun| begun.number == number) else {
             return;
         };
         begun.holders -= 1;
         if begun.holders == 0 {
-            self.discard(target);
+            self.discard(files, target);
         }
     }
 
     /// The folder that is being filled for this index. A new one takes the place of another index's.
-    pub(crate) fn begun(&mut self, target: &Target, index: &Index) -> &mut Begun {
+    pub(crate) fn begun(&mut self, files: &Files, target: &Target, index: &Index) -> &mut Begun {
         if !self.is_begun(target) {
-            self.discard(target);
+            self.discard(files, target);
             self.count += 1;
         }
         self.begun.entry(target.key.clone()).or_insert_with(|| Begun {
@@ -96,9 +94,9 @@ impl Ahead {
         self.begun.get(&target.key).is_some_and(|begun| begun.identity == target.identity)
     }
 
-    fn discard(&mut self, target: &Target) {
+    fn discard(&mut self, files: &Files, target: &Target) {
         if let Some(begun) = self.begun.remove(&target.key) {
-            begun.partial.remove();
+            begun.partial.remove(files);
         }
     }
 }
@@ -177,7 +175,7 @@ impl Store {
         target: &Target,
         (index, cipher): (&Index, &Cipher),
     ) -> Result<u64, AssembleError> {
-        let partial = &mut ahead.begun(target, index).partial;
+        let partial = &mut ahead.begun(self.files(), target, index).partial;
         let todo = partial.ready(self, index);
         if todo.is_empty() {
             return Ok(0);
@@ -189,7 +187,7 @@ impl Store {
             Ok(()) | Err(AssembleError::Missing { .. }) => Ok(bytes),
             Err(error) => {
                 if !error.wants_blocks() {
-                    ahead.discard(target);
+                    ahead.discard(self.files(), target);
                 }
                 Err(error)
             }
@@ -208,13 +206,13 @@ impl Store {
             return Ok(target.folder.clone());
         }
         let was_begun = ahead.is_begun(target);
-        let partial = &mut ahead.begun(target, index).partial;
+        let partial = &mut ahead.begun(self.files(), target, index).partial;
         let finished = self
             .finish(partial, (index, cipher), progress)
             .and_then(|()| Ok(self.put_in_place(target, index)?));
         if let Err(error) = finished {
             if !(was_begun && error.wants_blocks()) {
-                ahead.discard(target);
+                ahead.discard(self.files(), target);
             }
             return Err(error);
         }
@@ -226,12 +224,15 @@ impl Store {
     /// Whether the folder was made from this index and its files still have their sizes.
     pub(crate) fn is_assembled(&self, target: &Target, index: &Index) -> Result<bool, StoreError> {
         let known = self.ledger().folder(&target.key)?;
-        let has_its_size = |file: &FileEntry| {
-            fs::metadata(path_in(&target.folder, file)).is_ok_and(|found| found.len() == file.size)
-        };
-        Ok(known == Some(Folder::Assembled(target.identity))
-            && target.folder.is_dir()
-            && index.files().iter().all(has_its_size))
+        if known != Some(Folder::Assembled(target.identity)) || !self.files().is_folder(&target.folder)? {
+            return Ok(false);
+        }
+        for file in index.files() {
+            if self.files().examine(&path_in(&target.folder, file))? != Some(Found::File(file.size)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Writes all that is not written yet, and makes it durable.
@@ -248,7 +249,7 @@ impl Store {
         progress(index.files().iter().map(|file| file.size).sum::<u64>() - partial.left());
         let rest = partial.rest();
         partial.write(self, (index, cipher), &rest, progress)?;
-        Ok(partial.sync(index)?)
+        Ok(partial.sync(self.files(), index)?)
     }
 
     /// Moves the finished folder to its place.
@@ -256,20 +257,16 @@ impl Store {
         let _turn = self.folder_turn();
         let (image, release) = (&index.root().image, &index.root().release);
         let replaced = self.replaced_folder(image, release);
-        images::remove(&replaced)?;
-        if target.folder.exists() {
+        let files = self.files();
+        files.remove(&replaced)?;
+        if files.examine(&target.folder)?.is_some() {
             tracing::warn!("a release's folder is not what its index says and is replaced");
-            rename(&target.folder, &replaced)?;
+            files.rename(&target.folder, &replaced)?;
         }
         self.ledger().set_folder(&target.key, Some(Folder::Assembled(target.identity)))?;
-        rename(&target.partial, &target.folder)?;
-        for parent in [self.image_folder(image).as_path(), self.images()] {
-            files::sync_dir(parent).map_err(|error| StoreError::io("sync", parent, error))?;
-        }
-        images::remove(&replaced)
+        files.rename(&target.partial, &target.folder)?;
+        files.sync_folder(&self.image_folder(image))?;
+        files.sync_folder(self.images())?;
+        files.remove(&replaced)
     }
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    fs::rename(from, to).map_err(|error| StoreError::io("rename", from, error))
 }

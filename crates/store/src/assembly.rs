@@ -69,7 +69,7 @@ impl Assembly {
                 return Err(StoreError::Superseded { image, release }.into());
             }
             None => {
-                let begun = ahead.begun(&self.target, &self.index);
+                let begun = ahead.begun(self.store.files(), &self.target, &self.index);
                 begun.holders += 1;
                 *self.begun.insert(begun.number)
             }
@@ -85,7 +85,7 @@ impl Assembly {
 impl Drop for Assembly {
     fn drop(&mut self) {
         if let Some(number) = self.begun {
-            self.store.assembly_turn().leave(&self.target, number);
+            self.store.assembly_turn().leave(self.store.files(), &self.target, number);
         }
     }
 }

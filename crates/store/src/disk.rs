@@ -1,66 +1,94 @@
-//! The disk as packs see it: positioned reads and writes, and what must be synced before it may be believed.
+//! The disk as the store sees it: files that are read and written by position, names in folders, and what has to be
+//! synced before either may be believed.
 //!
-//! A trait, because the promise of the store is about power cuts and failing disks, and only a disk that can be
-//! cut and made to fail proves it (see the tests of [`store`](crate::store)).
+//! Everything that the store does to a disk passes through here, what its database does included. A trait, because
+//! the promise of the store is about power cuts and failing disks, and only a disk that can be cut and made to fail
+//! proves it. [`SystemDisk`](crate::system_disk::SystemDisk) is the one of the operating system;
+//! [`Files`](crate::files::Files) gives its errors names.
 
-use crate::files;
-use std::{fs, io, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-/// Opens pack files.
+/// Names, and the files behind them. All calls may come from several threads at once.
 pub(crate) trait Disk: Send + Sync {
-    /// For reading and writing; makes the file and its folder if they are not there.
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn PackFile>>;
-    /// For reading.
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn PackFile>>;
-    /// Makes names that were created in this folder survive a power cut.
-    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Opens a file.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>>;
+    /// Makes a folder, and those above it that are not there. It may be there already.
+    fn create_folder(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file or a folder another name on the same file system. A file takes the place of a file of that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file, or a folder with all that it holds. It may be gone already.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// The paths of what is in a folder, in any order.
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+    /// What has this name.
+    fn examine(&self, path: &Path) -> io::Result<Found>;
+    /// Makes new, renamed and removed names in a folder survive a power cut.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    /// The space of the file system that holds `folder`.
+    fn space(&self, folder: &Path) -> io::Result<DiskSpace>;
 }
 
-/// An open pack file. All calls may come from several threads at once.
-pub(crate) trait PackFile: Send + Sync {
+/// An open file. All calls may come from several threads at once; none moves a position that others see.
+pub(crate) trait DiskFile: Send + Sync {
+    /// Its length in bytes.
+    fn length(&self) -> io::Result<u64>;
+    /// Cuts it, or lengthens it by a hole.
+    fn set_length(&self, bytes: u64) -> io::Result<()>;
     /// Fills `buffer` from `offset` on; an error if the file ends before.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes everything that was written survive a power cut.
-    fn sync(&self) -> io::Result<()>;
+    /// Sets the lowest nine permission bits, where the system has them.
+    fn set_mode(&self, mode: u32) -> io::Result<()>;
+    /// Makes everything that was written, and the length, survive a power cut.
+    fn sync_data(&self) -> io::Result<()>;
+    /// As [`sync_data`](Self::sync_data), and the mode too.
+    fn sync_all(&self) -> io::Result<()>;
+    /// Locks the file for this process, as long as it is open.
+    fn try_lock(&self) -> Result<(), fs::TryLockError>;
 }
 
-/// The disk of the operating system.
-pub(crate) struct SystemDisk;
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Open {
+    /// One that is there, for reading.
+    Read,
+    /// One that is there, for reading and writing.
+    Write,
+    /// For reading and writing; makes it and its folder if they are not there.
+    Create,
+    /// For reading and writing; makes it, and its folder if that is not there. An error if the file is.
+    CreateNew,
+}
 
-impl Disk for SystemDisk {
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn PackFile>> {
-        let open = || fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let file = open().or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(error);
-            }
-            path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            open()
-        })?;
-        Ok(Arc::new(file))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn PackFile>> {
-        Ok(Arc::new(fs::File::open(path)?))
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        files::sync_dir(path)
+impl Open {
+    /// Whether it may make a file.
+    pub(crate) fn makes(self) -> bool {
+        match self {
+            Self::Read | Self::Write => false,
+            Self::Create | Self::CreateNew => true,
+        }
     }
 }
 
-impl PackFile for fs::File {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        files::read_exact_at(self, buffer, offset)
-    }
+/// What has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A file of so many bytes.
+    File(u64),
+    /// A folder.
+    Folder,
+}
 
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        files::write_all_at(self, bytes, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
-    }
+/// How much room a file system has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DiskSpace {
+    /// Bytes that the agent's user may still write.
+    pub(crate) free: u64,
+    /// Bytes of the whole file system.
+    pub(crate) total: u64,
 }

@@ -1,104 +1,115 @@
-//! What the standard library offers per system only: positioned reads and writes, folders that survive a power
-//! cut, Unix permission bits. Each function exists for Unix and for Windows.
+//! The store's files and folders: the disk, with errors that name what was tried and on what.
 
-use std::{fs, io, path::Path};
+use crate::{
+    disk::{Disk, DiskFile, DiskSpace, Found, Open},
+    error::StoreError,
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-/// Writes a small file so that its old or its new content is there after a crash, never a mixture.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write as _;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new().prefix(".").suffix(".partial").tempfile_in(folder)?;
-    temporary.write_all(content)?;
-    set_mode(temporary.as_file(), 0o644)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_dir(folder)
-}
+/// The disk that a store is on.
+#[derive(Clone)]
+pub(crate) struct Files(Arc<dyn Disk>);
 
-/// Removes a file or a folder with all that it holds; it may be gone already.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-}
-
-#[cfg(unix)]
-mod system {
-    use std::{
-        fs, io,
-        os::unix::fs::{FileExt, PermissionsExt},
-        path::Path,
-    };
-
-    /// Fills `buffer` from `offset` on.
-    pub(crate) fn read_exact_at(file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        file.read_exact_at(buffer, offset)
+impl Files {
+    /// Those of `disk`.
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
+        Self(disk)
     }
 
-    /// Writes all of `bytes` at `offset`.
-    pub(crate) fn write_all_at(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        file.write_all_at(bytes, offset)
+    /// Opens a file.
+    pub(crate) fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn DiskFile>, StoreError> {
+        let what = if how.makes() { "create" } else { "open" };
+        self.0.open(path, how).map_err(|error| StoreError::io(what, path, error))
+    }
+
+    /// Opens a file that need not be there.
+    pub(crate) fn open_if_there(
+        &self,
+        path: &Path,
+        how: Open,
+    ) -> Result<Option<Arc<dyn DiskFile>>, StoreError> {
+        if_there(self.0.open(path, how)).map_err(|error| StoreError::io("open", path, error))
+    }
+
+    /// What is in a small file; of a long one no more than its first `bytes_max` bytes. `None` if it is not there.
+    pub(crate) fn read(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(file) = self.open_if_there(path, Open::Read)? else { return Ok(None) };
+        let read = || {
+            let length = file.length()?.min(bytes_max);
+            let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok(bytes)
+        };
+        read().map(Some).map_err(|error| StoreError::io("read", path, error))
+    }
+
+    /// Writes a small file so that its old or its new content is there after a crash, never a mixture. `temporary` is
+    /// a name in the same folder that nobody else uses.
+    pub(crate) fn replace(&self, path: &Path, temporary: &Path, content: &[u8]) -> Result<(), StoreError> {
+        self.remove(temporary)?;
+        let write = || {
+            let file = self.0.open(temporary, Open::CreateNew)?;
+            file.write_all_at(content, 0)?;
+            file.set_mode(0o644)?;
+            file.sync_all()
+        };
+        write().map_err(|error| StoreError::io("write", temporary, error))?;
+        self.rename(temporary, path)?;
+        path.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
+    }
+
+    /// Makes a folder, and those above it. It may be there already.
+    pub(crate) fn create_folder(&self, path: &Path) -> Result<(), StoreError> {
+        self.0.create_folder(path).map_err(|error| StoreError::io("create", path, error))
+    }
+
+    /// Gives a file or a folder another name.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        self.0.rename(from, to).map_err(|error| StoreError::io("rename", from, error))
+    }
+
+    /// Removes a file or a folder, which may be gone already.
+    pub(crate) fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        self.0.remove(path).map_err(|error| StoreError::io("remove", path, error))
+    }
+
+    /// The paths of what is in a folder; none if it is not a folder.
+    pub(crate) fn list(&self, folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+        let listed = if_there(self.0.list(folder)).map_err(|error| StoreError::io("list", folder, error))?;
+        Ok(listed.unwrap_or_default())
+    }
+
+    /// What has this name, if anything has.
+    pub(crate) fn examine(&self, path: &Path) -> Result<Option<Found>, StoreError> {
+        if_there(self.0.examine(path)).map_err(|error| StoreError::io("examine", path, error))
+    }
+
+    /// Whether there is a folder of this name.
+    pub(crate) fn is_folder(&self, path: &Path) -> Result<bool, StoreError> {
+        Ok(self.examine(path)? == Some(Found::Folder))
     }
 
     /// Makes new, renamed and removed names in a folder survive a power cut.
-    pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-        fs::File::open(path)?.sync_all()
+    pub(crate) fn sync_folder(&self, path: &Path) -> Result<(), StoreError> {
+        self.0.sync_folder(path).map_err(|error| StoreError::io("sync", path, error))
     }
 
-    /// Sets the lowest nine permission bits.
-    pub(crate) fn set_mode(file: &fs::File, mode: u32) -> io::Result<()> {
-        file.set_permissions(fs::Permissions::from_mode(mode & 0o777))
-    }
-}
-
-#[cfg(windows)]
-mod system {
-    use std::{fs, io, os::windows::fs::FileExt, path::Path};
-
-    /// Fills `buffer` from `offset` on.
-    pub(crate) fn read_exact_at(file: &fs::File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-        while !buffer.is_empty() {
-            match file.seek_read(buffer, offset) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => {
-                    buffer = &mut buffer[read..];
-                    offset += read as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes all of `bytes` at `offset`.
-    pub(crate) fn write_all_at(file: &fs::File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match file.seek_write(bytes, offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    bytes = &bytes[written..];
-                    offset += written as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// NTFS journals names itself, and Windows has no call for it.
-    pub(crate) fn sync_dir(_path: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Windows has no permission bits.
-    pub(crate) fn set_mode(_file: &fs::File, _mode: u32) -> io::Result<()> {
-        Ok(())
+    /// The space of the file system that holds `folder`; `None` if the system does not say.
+    pub(crate) fn space(&self, folder: &Path) -> Option<DiskSpace> {
+        self.0.space(folder).ok()
     }
 }
 
-pub(crate) use system::{read_exact_at, set_mode, sync_dir, write_all_at};
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

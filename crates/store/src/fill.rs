@@ -3,7 +3,6 @@
 use crate::{
     assemble::AssembleError,
     error::{ReadError, StoreError},
-    files,
     partial::path_in,
     runs::Run,
     store::Store,
@@ -105,7 +104,7 @@ impl<'a> Work<'a> {
     /// Whether all of a run's blocks were here and are written now.
     fn write(&self, run: &Run, decoder: &mut Decoder) -> Result<bool, AssembleError> {
         let Job { store, index, folder, unsynced, progress, .. } = self.job;
-        let target = unsynced.open(folder, index, run.file)?;
+        let target = unsynced.open(store.files(), folder, index, run.file)?;
         let (mut offset, mut written) = (run.offset, 0);
         for (number, entry) in run.numbers().zip(run.blocks(index)) {
             let length = u64::from(entry.blob.plain_len);
@@ -114,7 +113,7 @@ impl<'a> Work<'a> {
                     let plain = decoder
                         .decode(&entry.blob, &block)
                         .map_err(|source| AssembleError::Decode { id: entry.blob.id, source })?;
-                    files::write_all_at(&target, &plain, offset).map_err(|error| {
+                    target.write_all_at(&plain, offset).map_err(|error| {
                         StoreError::io("write", &path_in(folder, &index.files()[run.file]), error)
                     })?;
                     progress(length);

@@ -4,14 +4,12 @@
 
 use crate::{
     error::StoreError,
-    files,
     ledger::{self, Folder},
     store::Store,
 };
 use branchmesh_image::path::{COMPONENT_MAX, check_name};
 use std::{
-    fs,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -40,12 +38,14 @@ impl Store {
         check(image, release)?;
         let _turn = self.folder_turn();
         let known = self.ledger().folder(&ledger::key(image, release))?;
-        if !matches!(known, Some(Folder::Assembled(_))) || !self.release_folder(image, release).is_dir() {
+        if !matches!(known, Some(Folder::Assembled(_)))
+            || !self.files().is_folder(&self.release_folder(image, release))?
+        {
             return Err(StoreError::NotAssembled { image: image.into(), release: release.into() });
         }
         let pointer = self.image_folder(image).join(CURRENT);
-        files::replace(&pointer, format!("{release}\n").as_bytes())
-            .map_err(|error| StoreError::io("write", &pointer, error))?;
+        let temporary = self.image_folder(image).join(format!(".{CURRENT}{PARTIAL}"));
+        self.files().replace(&pointer, &temporary, format!("{release}\n").as_bytes())?;
         tracing::debug!(image, release, "release is active");
         Ok(())
     }
@@ -54,14 +54,9 @@ impl Store {
     pub fn current(&self, image: &str) -> Result<Option<String>, StoreError> {
         check_one(image)?;
         let pointer = self.image_folder(image).join(CURRENT);
-        let mut text = String::new();
-        let read = fs::File::open(&pointer)
-            .and_then(|file| file.take(COMPONENT_MAX as u64 + 2).read_to_string(&mut text));
-        match read {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("read", &pointer, error)),
-        }
+        let Some(content) = self.files().read(&pointer, COMPONENT_MAX as u64 + 2)? else { return Ok(None) };
+        let text = String::from_utf8(content)
+            .map_err(|error| StoreError::io("read", &pointer, io::Error::other(error)))?;
         let release = text.trim_end();
         check_one(release)?;
         Ok(Some(release.to_owned()))
@@ -90,11 +85,11 @@ impl Store {
     /// Removes a release's folder so that no half of it is ever seen under its name.
     pub(crate) fn remove_folder(&self, image: &str, release: &str) -> Result<(), StoreError> {
         let (folder, partial) = (self.release_folder(image, release), self.partial_folder(image, release));
-        remove(&partial)?;
-        if folder.exists() {
-            fs::rename(&folder, &partial).map_err(|error| StoreError::io("rename", &folder, error))?;
+        self.files().remove(&partial)?;
+        if self.files().examine(&folder)?.is_some() {
+            self.files().rename(&folder, &partial)?;
         }
-        remove(&partial)
+        self.files().remove(&partial)
     }
 
     /// Finishes the removals and throws away the half-made folders that a crash has left.
@@ -107,34 +102,15 @@ impl Store {
             self.remove_folder(image, release)?;
             self.ledger().set_folder(&key, None)?;
         }
-        for image in list(self.images())? {
-            let left = list(&image)?.into_iter().filter(|path| is_partial(path));
+        for image in self.files().list(self.images())? {
+            let left = self.files().list(&image)?.into_iter().filter(|path| is_partial(path));
             for path in left {
                 tracing::debug!(path = %path.display(), "removing what an interrupted run has left");
-                remove(&path)?;
+                self.files().remove(&path)?;
             }
         }
         Ok(())
     }
-}
-
-/// Removes a file or folder, which may be gone already.
-pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
-    files::remove(path).map_err(|error| StoreError::io("remove", path, error))
-}
-
-/// What is in a folder; nothing if it is not a folder.
-pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(StoreError::io("list", folder, error)),
-    };
-    entries
-        .map(|entry| entry.map(|entry| entry.path()).map_err(|error| StoreError::io("list", folder, error)))
-        .collect()
 }
 
 fn is_partial(path: &Path) -> bool {

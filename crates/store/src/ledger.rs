@@ -1,16 +1,21 @@
-//! The ledger: what this node may claim, in `presence.redb`. The only file that knows redb.
+//! The ledger: what this node may claim, in `presence.redb`.
 //!
 //! Three tables: the ranges present of each pack, the releases, and the folders that releases were assembled to.
 //! Each write is one durable transaction. redb refuses to work after an I/O error until it is opened again; the
 //! ledger does that at the next use, so that a disk that was full and has space again needs no restart.
 
-use crate::{error::StoreError, extents::Extents, files, releases::ReleaseRecord};
+use crate::{
+    error::StoreError,
+    extents::Extents,
+    files::Files,
+    ledger_file::{self, DbError},
+    releases::ReleaseRecord,
+};
 use bincode::{Decode, Encode};
 use branchmesh_image::{BlockId, PackId, codec};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,8 +24,6 @@ const PRESENCE: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("presen
 const RELEASES: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("releases v1");
 const FOLDERS: TableDefinition<&str, &[u8]> = TableDefinition::new("folders v1");
 
-/// redb's page cache. Presence is held in memory anyway; redb's default is 1 GiB.
-const CACHE_BYTES: usize = 4 << 20;
 /// Most bytes of a folder's row: a tag and a hash.
 const FOLDER_BYTES_MAX: usize = 64;
 
@@ -36,16 +39,8 @@ pub(crate) enum Folder {
 /// The open database.
 pub(crate) struct Ledger {
     path: PathBuf,
+    files: Files,
     database: Mutex<Option<Database>>,
-}
-
-/// Any of redb's errors.
-struct DbError(Box<redb::Error>);
-
-impl<E: Into<redb::Error>> From<E> for DbError {
-    fn from(error: E) -> Self {
-        Self(Box::new(error.into()))
-    }
 }
 
 /// The key of a release: no name holds an `@`.
@@ -55,8 +50,8 @@ pub(crate) fn key(image: &str, release: &str) -> String {
 
 impl Ledger {
     /// Opens the database, makes it if it is not there.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, StoreError> {
-        let ledger = Self { path, database: Mutex::default() };
+    pub(crate) fn open(path: PathBuf, files: Files) -> Result<Self, StoreError> {
+        let ledger = Self { path, files, database: Mutex::default() };
         // Tables exist from here on, so that reading them needs no special case.
         ledger.write(|transaction| {
             transaction.open_table(PRESENCE)?;
@@ -217,30 +212,14 @@ impl Ledger {
         let mut slot = self.lock();
         let database = match slot.take() {
             Some(database) => database,
-            None => open_database(&self.path).map_err(|error| self.explain(error))?,
+            None => ledger_file::open(&self.files, &self.path)?,
         };
         let result = job(&database);
         // A database that has met an error is closed: the next use opens, and where necessary repairs it.
         if result.is_ok() {
             *slot = Some(database);
         }
-        result.map_err(|error| self.explain(error))
-    }
-
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "all that is not the disk means the file is not usable"
-    )]
-    fn explain(&self, error: DbError) -> StoreError {
-        if matches!(*error.0, redb::Error::DatabaseAlreadyOpen) {
-            return StoreError::InUse(self.path.clone());
-        }
-        match *error.0 {
-            redb::Error::Io(source) if source.kind() != io::ErrorKind::InvalidData => {
-                StoreError::io("use", &self.path, source)
-            }
-            other => self.corrupt(other.to_string()),
-        }
+        result.map_err(|error| error.explain(&self.path))
     }
 
     fn corrupt(&self, reason: String) -> StoreError {
@@ -252,27 +231,16 @@ impl Ledger {
     }
 }
 
-/// Opens the database. A new one is made under another name first: redb does not open what a crash left of one
-/// that it was just making.
-fn open_database(path: &Path) -> Result<Database, DbError> {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES);
-    if !path.try_exists()? {
-        let unfinished = path.with_extension("new");
-        files::remove(&unfinished)?;
-        drop(builder.create(&unfinished)?);
-        fs::rename(&unfinished, path)?;
-        path.parent().map_or(Ok(()), files::sync_dir)?;
-    }
-    Ok(builder.open(path)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::{store::Store, system_disk::SystemDisk};
     use branchmesh_image::{Location, VerifiedBlock};
-    use std::collections::HashSet;
+    use std::{collections::HashSet, fs, path::Path, sync::Arc};
+
+    fn open(path: &Path) -> Result<Ledger, StoreError> {
+        Ledger::open(path.to_path_buf(), Files::new(Arc::new(SystemDisk)))
+    }
 
     fn extents(ranges: &[(u32, u32)]) -> Extents {
         let mut extents = Extents::default();
@@ -285,11 +253,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("presence.redb");
         let (a, b) = (PackId::of(b"a"), PackId::of(b"b"));
-        let ledger = Ledger::open(path.clone()).unwrap();
+        let ledger = open(&path).unwrap();
         ledger.set_presence(&[(a, extents(&[(0, 10), (20, 30)])), (b, extents(&[(5, 6)]))]).unwrap();
         ledger.set_presence(&[(a, extents(&[(0, 30)])), (b, Extents::default())]).unwrap();
         drop(ledger);
-        let kept = Ledger::open(path).unwrap().presence().unwrap();
+        let kept = open(&path).unwrap().presence().unwrap();
         assert_eq!(kept, [(a, extents(&[(0, 30)]))]);
     }
 
@@ -320,7 +288,7 @@ mod tests {
     #[test]
     fn a_torn_release_record_is_named_and_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(folder.path().join("presence.redb")).unwrap();
+        let ledger = open(&folder.path().join("presence.redb")).unwrap();
         ledger
             .write(|transaction| {
                 transaction.open_table(RELEASES)?.insert("xp@7", (0, &b"torn"[..]))?;
@@ -337,12 +305,12 @@ mod tests {
         let path = folder.path().join("presence.redb");
         for content in [&b"not a database, but somebody's notes"[..], b"", &[0; 100_000]] {
             fs::write(&path, content).unwrap();
-            let error = Ledger::open(path.clone()).err().unwrap();
+            let error = open(&path).err().unwrap();
             assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
         }
         fs::remove_file(&path).unwrap();
         fs::write(folder.path().join("presence.new"), [0; 5000]).unwrap();
-        let ledger = Ledger::open(path).unwrap();
+        let ledger = open(&path).unwrap();
         assert!(ledger.presence().unwrap().is_empty());
         let names: HashSet<_> =
             fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -378,7 +346,7 @@ mod tests {
     #[test]
     fn it_is_opened_again_after_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(folder.path().join("presence.redb")).unwrap();
+        let ledger = open(&folder.path().join("presence.redb")).unwrap();
         let failed = ledger.write(|_| -> Result<(), DbError> { Err(redb::Error::PreviousIo.into()) });
         assert!(failed.is_err());
         assert!(ledger.lock().is_none());

@@ -29,6 +29,7 @@ mod files;
 mod fill;
 mod images;
 mod ledger;
+mod ledger_file;
 mod packs;
 mod partial;
 mod parts;
@@ -38,8 +39,12 @@ mod presence;
 mod releases;
 mod retention;
 mod runs;
+#[cfg(test)]
+#[allow(dead_code, reason = "more of it is used by the tests that come next")]
+mod simulated_disk;
 mod space;
 mod store;
+mod system_disk;
 mod unsynced;
 
 pub use assemble::AssembleError;

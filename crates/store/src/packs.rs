@@ -1,13 +1,13 @@
 //! Pack files: where each lies, and the few that are held open.
 
 use crate::{
-    disk::{Disk, PackFile},
+    disk::{DiskFile, Open},
     error::StoreError,
+    files::Files,
 };
 use branchmesh_image::PackId;
 use std::{
     collections::{HashMap, HashSet},
-    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -19,7 +19,7 @@ const OPEN_PACKS_MAX: usize = 64;
 /// The folder of packs.
 pub(crate) struct Packs {
     folder: PathBuf,
-    disk: Arc<dyn Disk>,
+    files: Files,
     open: Mutex<OpenPacks>,
 }
 
@@ -30,15 +30,15 @@ struct OpenPacks {
 }
 
 struct Handle {
-    file: Arc<dyn PackFile>,
+    file: Arc<dyn DiskFile>,
     writable: bool,
     last_use: u64,
 }
 
 impl Packs {
     /// Packs below `folder`.
-    pub(crate) fn new(folder: PathBuf, disk: Arc<dyn Disk>) -> Self {
-        Self { folder, disk, open: Mutex::default() }
+    pub(crate) fn new(folder: PathBuf, files: Files) -> Self {
+        Self { folder, files, open: Mutex::default() }
     }
 
     /// The folder that holds the folders of packs.
@@ -53,26 +53,21 @@ impl Packs {
     }
 
     /// A pack's file for writing, made if it is new.
-    pub(crate) fn writable(&self, pack: &PackId) -> Result<Arc<dyn PackFile>, StoreError> {
+    pub(crate) fn writable(&self, pack: &PackId) -> Result<Arc<dyn DiskFile>, StoreError> {
         if let Some(file) = self.cached(pack, true) {
             return Ok(file);
         }
-        let path = self.path(pack);
-        let file = self.disk.create(&path).map_err(|error| StoreError::io("create", &path, error))?;
+        let file = self.files.open(&self.path(pack), Open::Create)?;
         Ok(self.keep(pack, file, true))
     }
 
     /// A pack's file for reading; `None` if there is none.
-    pub(crate) fn readable(&self, pack: &PackId) -> Result<Option<Arc<dyn PackFile>>, StoreError> {
+    pub(crate) fn readable(&self, pack: &PackId) -> Result<Option<Arc<dyn DiskFile>>, StoreError> {
         if let Some(file) = self.cached(pack, false) {
             return Ok(Some(file));
         }
-        let path = self.path(pack);
-        match self.disk.open(&path) {
-            Ok(file) => Ok(Some(self.keep(pack, file, false))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("open", &path, error)),
-        }
+        let file = self.files.open_if_there(&self.path(pack), Open::Read)?;
+        Ok(file.map(|file| self.keep(pack, file, false)))
     }
 
     /// Closes a pack, so that the next use opens the file that is there then.
@@ -86,14 +81,14 @@ impl Packs {
         let path = self.path(pack);
         for folder in path.ancestors().skip(1).take(2) {
             if !done.contains(folder) {
-                self.disk.sync_dir(folder).map_err(|error| StoreError::io("sync", folder, error))?;
+                self.files.sync_folder(folder)?;
                 done.insert(folder.to_path_buf());
             }
         }
         Ok(())
     }
 
-    fn cached(&self, pack: &PackId, for_writing: bool) -> Option<Arc<dyn PackFile>> {
+    fn cached(&self, pack: &PackId, for_writing: bool) -> Option<Arc<dyn DiskFile>> {
         let mut open = self.lock();
         open.uses += 1;
         let now = open.uses;
@@ -102,7 +97,7 @@ impl Packs {
         Some(Arc::clone(&handle.file))
     }
 
-    fn keep(&self, pack: &PackId, file: Arc<dyn PackFile>, writable: bool) -> Arc<dyn PackFile> {
+    fn keep(&self, pack: &PackId, file: Arc<dyn DiskFile>, writable: bool) -> Arc<dyn DiskFile> {
         let mut open = self.lock();
         open.uses += 1;
         let handle = Handle { file: Arc::clone(&file), writable, last_use: open.uses };
@@ -122,12 +117,12 @@ impl Packs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::SystemDisk;
+    use crate::system_disk::SystemDisk;
 
     #[test]
     fn the_least_recently_used_packs_are_closed() {
         let folder = tempfile::tempdir().unwrap();
-        let packs = Packs::new(folder.path().to_path_buf(), Arc::new(SystemDisk));
+        let packs = Packs::new(folder.path().to_path_buf(), Files::new(Arc::new(SystemDisk)));
         let id = |number: usize| PackId::of(&number.to_le_bytes());
         for number in 0..OPEN_PACKS_MAX {
             packs.writable(&id(number)).unwrap();
@@ -142,7 +137,7 @@ mod tests {
     #[test]
     fn a_handle_for_reading_is_not_used_for_writing() {
         let folder = tempfile::tempdir().unwrap();
-        let packs = Packs::new(folder.path().to_path_buf(), Arc::new(SystemDisk));
+        let packs = Packs::new(folder.path().to_path_buf(), Files::new(Arc::new(SystemDisk)));
         let pack = PackId::of(b"pack");
         assert!(packs.readable(&pack).unwrap().is_none());
         packs.writable(&pack).unwrap();

@@ -2,10 +2,10 @@
 
 use crate::{
     assemble::AssembleError,
+    disk::Open,
     error::StoreError,
-    files,
+    files::Files,
     fill::{Job, Work},
-    images,
     runs::Run,
     store::Store,
     unsynced::Unsynced,
@@ -13,7 +13,6 @@ use crate::{
 use branchmesh_image::{Cipher, FileEntry, Index};
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -101,28 +100,26 @@ impl Partial {
 
     /// Sets the files' modes and makes them and their names survive a power cut. No file is open afterwards: Windows
     /// moves no folder that holds an open one.
-    pub fn sync(&self, index: &Index) -> Result<(), StoreError> {
+    pub fn sync(&self, files: &Files, index: &Index) -> Result<(), StoreError> {
         let mut folders = BTreeSet::from([self.folder.clone()]);
         for (number, entry) in index.files().iter().enumerate() {
             let path = path_in(&self.folder, entry);
-            let file = self.unsynced.take(number).map_or_else(|| open(&path).map(Into::into), Ok)?;
-            files::set_mode(&file, entry.mode)
+            let file = self.unsynced.take(number).map_or_else(|| files.open(&path, Open::Write), Ok)?;
+            file.set_mode(entry.mode)
                 .and_then(|()| file.sync_all())
                 .map_err(|error| StoreError::io("sync", &path, error))?;
             let above = path.ancestors().skip(1).take_while(|parent| parent.starts_with(&self.folder));
             folders.extend(above.map(Path::to_path_buf));
         }
         // Deepest first: a folder's path sorts after its parent's.
-        folders.iter().rev().try_for_each(|folder| {
-            files::sync_dir(folder).map_err(|error| StoreError::io("sync", folder, error))
-        })
+        folders.iter().rev().try_for_each(|folder| files.sync_folder(folder))
     }
 
     /// Takes it from the disk.
-    pub fn remove(self) {
+    pub fn remove(self, files: &Files) {
         // Files that are open could not be removed on Windows.
         drop(self.unsynced);
-        if let Err(left) = images::remove(&self.folder) {
+        if let Err(left) = files.remove(&self.folder) {
             tracing::warn!(error = %left, "what was assembled so far could not be removed");
         }
     }
@@ -133,10 +130,10 @@ impl Partial {
         if self.laid_out {
             return store.space().check(&self.folder, self.left);
         }
-        images::remove(&self.folder)?;
-        create_dir(&self.folder)?;
+        store.files().remove(&self.folder)?;
+        store.files().create_folder(&self.folder)?;
         store.space().check(&self.folder, self.left)?;
-        index.files().iter().try_for_each(|file| create(&self.folder, file))?;
+        index.files().iter().try_for_each(|file| create(store.files(), &self.folder, file))?;
         self.laid_out = true;
         Ok(())
     }
@@ -147,23 +144,9 @@ pub(crate) fn path_in(folder: &Path, file: &FileEntry) -> PathBuf {
     file.path.split('/').fold(folder.to_path_buf(), |path, component| path.join(component))
 }
 
-/// Opens a file for writing.
-pub(crate) fn open(path: &Path) -> Result<fs::File, StoreError> {
-    fs::OpenOptions::new().write(true).open(path).map_err(|error| StoreError::io("open", path, error))
-}
-
-fn create_dir(folder: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(folder).map_err(|error| StoreError::io("create", folder, error))
-}
-
 /// Makes a file that is one hole; runs fill in the data.
-fn create(folder: &Path, file: &FileEntry) -> Result<(), StoreError> {
+fn create(files: &Files, folder: &Path, file: &FileEntry) -> Result<(), StoreError> {
     let path = path_in(folder, file);
-    path.parent().map_or(Ok(()), create_dir)?;
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .and_then(|created| created.set_len(file.size))
-        .map_err(|error| StoreError::io("create", &path, error))
+    let created = files.open(&path, Open::CreateNew)?;
+    created.set_length(file.size).map_err(|error| StoreError::io("create", &path, error))
 }

@@ -3,14 +3,15 @@
 //! Parts are small and can be checked by their name, so that they need no ledger: a part is here if its file
 //! hashes to its name. Their files are synced by the next commit rather than one by one.
 
-use crate::{error::StoreError, files, store::Store};
+use crate::{disk::Open, error::StoreError, files::Files, store::Store};
 use branchmesh_image::{BlockId, VerifiedBlock, crypt::SEAL_OVERHEAD, index::ROOT_PLAIN_MAX};
 use std::{
-    collections::HashSet,
-    fs,
-    io::{self, Read, Write},
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Most bytes of an encoded part: an index root that does not compress.
@@ -22,9 +23,12 @@ const UNSYNCED_MAX: usize = 1024;
 /// The folder of index parts.
 pub(crate) struct Parts {
     folder: PathBuf,
-    /// Where parts are written before they get their name; on the same file system.
+    /// Where parts are written before they get their name; on the same file system, and emptied at start.
     temporary: PathBuf,
-    unsynced: Mutex<HashSet<BlockId>>,
+    /// How many were written there so far: their names.
+    count: AtomicU64,
+    files: Files,
+    unsynced: Mutex<BTreeSet<BlockId>>,
 }
 
 impl Store {
@@ -42,8 +46,8 @@ impl Store {
 
 impl Parts {
     /// Parts below `folder`.
-    pub(crate) fn new(folder: PathBuf, temporary: PathBuf) -> Self {
-        Self { folder, temporary, unsynced: Mutex::default() }
+    pub(crate) fn new(folder: PathBuf, temporary: PathBuf, files: Files) -> Self {
+        Self { folder, temporary, count: AtomicU64::default(), files, unsynced: Mutex::default() }
     }
 
     /// The folder that holds the folders of parts.
@@ -58,31 +62,35 @@ impl Parts {
 
     /// Writes a part; gives how many wait for a sync.
     fn put(&self, part: &VerifiedBlock) -> Result<usize, StoreError> {
-        let path = self.path(part.id());
-        self.write(&path, part.bytes()).map_err(|error| StoreError::io("write", &path, error))?;
+        let temporary = self.temporary.join(self.count.fetch_add(1, Ordering::Relaxed).to_string());
+        let written = self.write(&temporary, part);
+        if written.is_err() {
+            // What stays goes at the next start.
+            let _ = self.files.remove(&temporary);
+        }
+        written?;
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
         unsynced.insert(*part.id());
         Ok(unsynced.len())
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.temporary)?;
-        file.write_all(bytes)?;
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+    fn write(&self, temporary: &Path, part: &VerifiedBlock) -> Result<(), StoreError> {
+        let path = self.path(part.id());
+        path.parent().map_or(Ok(()), |folder| self.files.create_folder(folder))?;
+        let file = self.files.open(temporary, Open::CreateNew)?;
+        file.write_all_at(part.bytes(), 0).map_err(|error| StoreError::io("write", temporary, error))?;
+        // Windows gives no other name to a file that is open.
+        drop(file);
+        self.files.rename(temporary, &path)
     }
 
     fn get(&self, id: &BlockId) -> Result<Option<VerifiedBlock>, StoreError> {
         let path = self.path(id);
-        let bytes = match read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("read", &path, error)),
-        };
+        // One byte more than a part may have: a longer file does not verify.
+        let Some(bytes) = self.files.read(&path, PART_MAX + 1)? else { return Ok(None) };
         let Ok(part) = VerifiedBlock::verify(id, bytes) else {
             tracing::warn!(part = %id, "an index part had rotted on this disk; it will be fetched again");
-            files::remove(&path).map_err(|error| StoreError::io("remove", &path, error))?;
+            self.files.remove(&path)?;
             return Ok(None);
         };
         Ok(Some(part))
@@ -94,37 +102,23 @@ impl Parts {
         if parts.is_empty() {
             return Ok(());
         }
-        let mut folders: Vec<PathBuf> = vec![self.folder.clone()];
+        let mut folders = BTreeSet::from([self.folder.clone()]);
         let mut outcome = Ok(());
         for part in parts {
             let path = self.path(&part);
             folders.extend(path.parent().map(Path::to_path_buf));
-            if let Err(error) = sync_file(&path) {
-                let _ = files::remove(&path);
-                outcome = Err(StoreError::io("sync", &path, error));
+            if let Err(error) = self.sync_file(&path) {
+                let _ = self.files.remove(&path);
+                outcome = Err(error);
             }
         }
-        folders.sort();
-        folders.dedup();
-        for folder in folders {
-            files::sync_dir(&folder).map_err(|error| StoreError::io("sync", &folder, error))?;
-        }
+        folders.iter().try_for_each(|folder| self.files.sync_folder(folder))?;
         outcome
     }
-}
 
-/// Reads at most one byte more than a part may have: a longer file does not verify.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(PART_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Windows syncs only what is open for writing. A part that was found rotten and removed meanwhile needs no sync.
-fn sync_file(path: &Path) -> io::Result<()> {
-    match fs::OpenOptions::new().write(true).open(path) {
-        Ok(file) => file.sync_all(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+    /// A part that was found rotten and removed meanwhile needs no sync. Windows syncs only what is open for writing.
+    fn sync_file(&self, path: &Path) -> Result<(), StoreError> {
+        let Some(file) = self.files.open_if_there(path, Open::Write)? else { return Ok(()) };
+        file.sync_all().map_err(|error| StoreError::io("sync", path, error))
     }
 }

@@ -1,154 +1,40 @@
-//! Tests only: a disk that fails on request and loses what was not synced, and what the store promises on it.
-//!
-//! The disk keeps its files on the real one. It remembers which writes and which names were not synced; at a power
-//! cut each of those writes survives, vanishes or is torn, and each of those names may be gone. After a failed sync
-//! it behaves like Linux: the pages count as clean, and a later sync neither writes them nor complains.
+//! Tests only: what the store promises about blocks, on a disk that fails at chosen moments and loses what was not
+//! synced.
 
 use crate::{
-    disk::{Disk, PackFile, SystemDisk},
     error::{ReadError, StoreError},
-    files,
+    simulated_disk::{Failure, Kind, Loss, SimulatedDisk},
     store::Store,
 };
 use branchmesh_image::{BlockId, Location, PackId, VerifiedBlock};
 use proptest::prelude::*;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeSet, HashSet},
     io,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    path::Path,
+    sync::Arc,
 };
 
-/// What the next call of a kind will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    Write(io::ErrorKind),
-    Sync,
-    SyncDir,
-    Read,
+const DATA_DIR: &str = "/data";
+/// Ends the names of the files in which blocks lie.
+const PACK: &str = ".pack";
+const ON_FIRE: Failure = Failure::Error(io::ErrorKind::Other);
+const FULL: Failure = Failure::Error(io::ErrorKind::StorageFull);
+
+fn new_disk() -> SimulatedDisk {
+    SimulatedDisk::new(Path::new(DATA_DIR))
 }
 
-#[derive(Default)]
-struct State {
-    /// Unsynced writes of each file: offset and length.
-    pending: BTreeMap<PathBuf, Vec<(u64, usize)>>,
-    /// Writes that a failed sync has dropped.
-    dropped: BTreeMap<PathBuf, Vec<(u64, usize)>>,
-    /// Files and folders whose names are not synced.
-    unnamed: BTreeSet<PathBuf>,
-    faults: Vec<Fault>,
-    /// Called once, after the next write has reached the file and before the writer goes on.
-    after_write: Option<Box<dyn FnOnce() + Send>>,
+fn open(disk: &SimulatedDisk) -> Store {
+    Store::open_on(Path::new(DATA_DIR), Arc::new(disk.clone())).unwrap()
 }
 
-#[derive(Clone, Default)]
-struct FlakyDisk(Arc<Mutex<State>>);
-
-struct FlakyFile {
-    disk: FlakyDisk,
-    path: PathBuf,
-    real: Arc<dyn PackFile>,
-}
-
-impl FlakyDisk {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
-    }
-
-    fn fail_next(&self, fault: Fault) {
-        self.state().faults.push(fault);
-    }
-
-    fn no_faults(&self) {
-        self.state().faults.clear();
-    }
-
-    /// The error of a fault that `matches`, once.
-    fn fault(&self, matches: impl Fn(Fault) -> bool) -> io::Result<()> {
-        let mut state = self.state();
-        let Some(at) = state.faults.iter().position(|fault| matches(*fault)) else { return Ok(()) };
-        match state.faults.remove(at) {
-            Fault::Write(kind) => Err(kind.into()),
-            Fault::Sync | Fault::SyncDir | Fault::Read => Err(io::Error::other("the disk is on fire")),
-        }
-    }
-
-    /// Loses what was not synced; `dice` decides for each write and each name.
-    fn cut_power(&self, mut dice: impl FnMut() -> u8) {
-        let state = std::mem::take(&mut *self.state());
-        for (path, writes) in state.pending.iter().chain(&state.dropped) {
-            let Ok(file) = SystemDisk.create(path) else { continue };
-            for (offset, length) in writes {
-                let lost = match dice() % 3 {
-                    0 => 0,
-                    1 => *length,
-                    _ => length / 2,
-                };
-                file.write_all_at(&vec![0; lost], *offset).unwrap();
-            }
-        }
-        for path in state.unnamed {
-            if dice().is_multiple_of(2) {
-                files::remove(&path).unwrap();
-            }
-        }
-    }
-}
-
-impl Disk for FlakyDisk {
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn PackFile>> {
-        let folder = path.parent().unwrap();
-        for name in [folder, path] {
-            if !name.exists() {
-                self.state().unnamed.insert(name.to_path_buf());
-            }
-        }
-        let real = SystemDisk.create(path)?;
-        Ok(Arc::new(FlakyFile { disk: self.clone(), path: path.to_path_buf(), real }))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn PackFile>> {
-        let real = SystemDisk.open(path)?;
-        Ok(Arc::new(FlakyFile { disk: self.clone(), path: path.to_path_buf(), real }))
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.fault(|fault| fault == Fault::SyncDir)?;
-        self.state().unnamed.retain(|name| name.parent() != Some(path));
-        SystemDisk.sync_dir(path)
-    }
-}
-
-impl PackFile for FlakyFile {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.disk.fault(|fault| fault == Fault::Read)?;
-        self.real.read_exact_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let write = (offset, bytes.len());
-        // Half of a failing write reaches the file.
-        let failed = self.disk.fault(|fault| matches!(fault, Fault::Write(_)));
-        let written = if failed.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        let mut state = self.disk.state();
-        state.dropped.entry(self.path.clone()).or_default().retain(|dropped| *dropped != write);
-        state.pending.entry(self.path.clone()).or_default().push(write);
-        self.real.write_all_at(written, offset)?;
-        let after = state.after_write.take();
-        drop(state);
-        after.into_iter().for_each(|after| after());
-        failed
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let failed = self.disk.fault(|fault| fault == Fault::Sync);
-        let mut state = self.disk.state();
-        let writes = state.pending.remove(&self.path).unwrap_or_default();
-        if failed.is_err() {
-            state.dropped.entry(self.path.clone()).or_default().extend(writes);
-        }
-        failed
-    }
+/// The power goes while the store is open, and comes back.
+fn cut_power(store: Store, disk: &SimulatedDisk, loss: Loss) -> Store {
+    disk.cut_power();
+    drop(store);
+    disk.power_on(loss);
+    open(disk)
 }
 
 /// Blocks of the little world in which the tests happen.
@@ -187,10 +73,10 @@ enum Step {
     FailWrite,
     FillDisk,
     FailSync,
-    FailSyncDir,
+    FailSyncFolder,
     Forget(u32),
     DropAllBut(Vec<u32>),
-    CutPower(Vec<u8>),
+    CutPower(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -200,10 +86,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::FailWrite),
         1 => Just(Step::FillDisk),
         1 => Just(Step::FailSync),
-        1 => Just(Step::FailSyncDir),
+        1 => Just(Step::FailSyncFolder),
         1 => (0..BLOCKS).prop_map(Step::Forget),
         1 => prop::collection::vec(0..BLOCKS, 0..3).prop_map(Step::DropAllBut),
-        2 => prop::collection::vec(any::<u8>(), 1..20).prop_map(Step::CutPower),
+        2 => any::<u64>().prop_map(Step::CutPower),
     ]
 }
 
@@ -214,9 +100,8 @@ proptest! {
     fn whatever_fails_nothing_false_is_claimed_and_nothing_committed_is_lost(
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        let data_dir = tempfile::tempdir().unwrap();
-        let disk = FlakyDisk::default();
-        let mut store = Store::open_on(data_dir.path(), Arc::new(disk.clone())).unwrap();
+        let disk = new_disk();
+        let mut store = open(&disk);
         // Committed, and not dropped since.
         let mut durable = BTreeSet::new();
         for step in steps {
@@ -232,10 +117,10 @@ proptest! {
                         prop_assert_eq!(store.uncommitted_bytes(), 0);
                     }
                 }
-                Step::FailWrite => disk.fail_next(Fault::Write(io::ErrorKind::Other)),
-                Step::FillDisk => disk.fail_next(Fault::Write(io::ErrorKind::StorageFull)),
-                Step::FailSync => disk.fail_next(Fault::Sync),
-                Step::FailSyncDir => disk.fail_next(Fault::SyncDir),
+                Step::FailWrite => disk.fail_next(Kind::Write, PACK, ON_FIRE),
+                Step::FillDisk => disk.fail_next(Kind::Write, PACK, Failure::ShortWrite),
+                Step::FailSync => disk.fail_next(Kind::Sync, PACK, ON_FIRE),
+                Step::FailSyncFolder => disk.fail_next(Kind::SyncFolder, "", ON_FIRE),
                 Step::Forget(number) => {
                     store.forget(&[block(number).0]).unwrap();
                     durable.remove(&number);
@@ -245,13 +130,7 @@ proptest! {
                     store.drop_unreferenced(&referenced).unwrap();
                     durable.retain(|number| referenced.contains(&pack_of(*number)));
                 }
-                Step::CutPower(dice) => {
-                    drop(store);
-                    disk.no_faults();
-                    let mut dice = dice.into_iter().cycle();
-                    disk.cut_power(|| dice.next().unwrap());
-                    store = Store::open_on(data_dir.path(), Arc::new(disk.clone())).unwrap();
-                }
+                Step::CutPower(seed) => store = cut_power(store, &disk, Loss::Some(seed)),
             }
             assert_honest(&store);
             prop_assert!(durable.is_subset(&present(&store)), "{:?} is gone", durable);
@@ -265,52 +144,45 @@ fn write(store: &Store, numbers: std::ops::Range<u32>) -> Result<(), StoreError>
 
 #[test]
 fn blocks_of_a_failed_sync_are_forgotten_and_a_later_sync_does_not_bring_them_back() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let disk = FlakyDisk::default();
-    let store = Store::open_on(data_dir.path(), Arc::new(disk.clone())).unwrap();
+    let disk = new_disk();
+    let store = open(&disk);
     write(&store, 0..3).unwrap();
     store.commit().unwrap();
     write(&store, 3..6).unwrap();
-    disk.fail_next(Fault::Sync);
+    disk.fail_next(Kind::Sync, PACK, ON_FIRE);
     assert!(matches!(store.commit(), Err(StoreError::Io { .. })));
     assert_eq!(present(&store), (0..3).collect());
     store.commit().unwrap();
-    drop(store);
-    disk.cut_power(|| 1);
-    let store = Store::open_on(data_dir.path(), Arc::new(disk)).unwrap();
+    let store = cut_power(store, &disk, Loss::Everything);
     assert_eq!(present(&store), (0..3).collect());
     assert_honest(&store);
 }
 
 #[test]
 fn a_write_that_a_failed_sync_overtakes_is_done_again() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let disk = FlakyDisk::default();
-    let store = Store::open_on(data_dir.path(), Arc::new(disk.clone())).unwrap();
+    let disk = new_disk();
+    let store = open(&disk);
     write(&store, 0..1).unwrap();
     let committer = store.clone();
-    disk.fail_next(Fault::Sync);
+    disk.fail_next(Kind::Sync, PACK, ON_FIRE);
     // The sync that fails has block 1 in its hands, which its writer has not yet reported.
-    disk.state().after_write = Some(Box::new(move || assert!(committer.commit().is_err())));
+    disk.after_next_write(move || assert!(committer.commit().is_err()));
     write(&store, 1..2).unwrap();
     store.commit().unwrap();
     assert_eq!(present(&store), BTreeSet::from([1]));
-    drop(store);
-    disk.cut_power(|| 1);
-    let store = Store::open_on(data_dir.path(), Arc::new(disk)).unwrap();
+    let store = cut_power(store, &disk, Loss::Everything);
     assert_eq!(present(&store), BTreeSet::from([1]));
     assert_honest(&store);
 }
 
 #[test]
 fn a_write_to_a_pack_that_is_dropped_meanwhile_is_done_again() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let disk = FlakyDisk::default();
-    let store = Store::open_on(data_dir.path(), Arc::new(disk.clone())).unwrap();
+    let disk = new_disk();
+    let store = open(&disk);
     let dropper = store.clone();
-    disk.state().after_write = Some(Box::new(move || {
+    disk.after_next_write(move || {
         dropper.drop_unreferenced(&HashSet::new()).unwrap();
-    }));
+    });
     write(&store, 0..1).unwrap();
     assert_eq!(present(&store), BTreeSet::from([0]));
     assert_honest(&store);
@@ -318,39 +190,34 @@ fn a_write_to_a_pack_that_is_dropped_meanwhile_is_done_again() {
 
 #[test]
 fn one_failing_pack_does_not_take_the_others_with_it() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let disk = FlakyDisk::default();
-    let store = Store::open_on(data_dir.path(), Arc::new(disk.clone())).unwrap();
+    let disk = new_disk();
+    let store = open(&disk);
     write(&store, 0..BLOCKS).unwrap();
-    disk.fail_next(Fault::Sync);
+    disk.fail_next(Kind::Sync, PACK, ON_FIRE);
     assert!(store.commit().is_err());
     let left = present(&store);
     assert_eq!(left.len() as u32, BLOCKS - BLOCKS_PER_PACK);
-    drop(store);
-    disk.cut_power(|| 1);
-    assert_eq!(present(&Store::open_on(data_dir.path(), Arc::new(disk)).unwrap()), left);
+    assert_eq!(present(&cut_power(store, &disk, Loss::Everything)), left);
 }
 
 #[test]
 fn a_disk_that_cannot_be_read_is_not_taken_for_rot() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let disk = FlakyDisk::default();
-    let store = Store::open_on(data_dir.path(), Arc::new(disk.clone())).unwrap();
+    let disk = new_disk();
+    let store = open(&disk);
     write(&store, 0..1).unwrap();
     let (at, block) = block(0);
-    disk.fail_next(Fault::Read);
+    disk.fail_next(Kind::Look, PACK, ON_FIRE);
     assert!(matches!(store.read(&at, block.id()), Err(ReadError::Io(StoreError::Io { .. }))));
     assert!(store.read(&at, block.id()).is_ok());
 }
 
 #[test]
 fn failures_have_names() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let disk = FlakyDisk::default();
-    let store = Store::open_on(data_dir.path(), Arc::new(disk.clone())).unwrap();
+    let disk = new_disk();
+    let store = open(&disk);
     let (at, block) = block(0);
     let fail = |kind| {
-        disk.fail_next(Fault::Write(kind));
+        disk.fail_next(Kind::Write, PACK, Failure::Error(kind));
         store.write(&at, &block).unwrap_err()
     };
     assert!(matches!(fail(io::ErrorKind::StorageFull), StoreError::DiskFull { .. }));
@@ -363,9 +230,8 @@ fn failures_have_names() {
 
 #[test]
 fn many_threads_and_a_failing_disk_leave_an_honest_store() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let disk = FlakyDisk::default();
-    let store = Store::open_on(data_dir.path(), Arc::new(disk.clone())).unwrap();
+    let disk = new_disk();
+    let store = open(&disk);
     std::thread::scope(|scope| {
         for thread in 0..6 {
             let (store, disk) = (store.clone(), disk.clone());
@@ -374,8 +240,8 @@ fn many_threads_and_a_failing_disk_leave_an_honest_store() {
                     let number = (round * 7 + thread * 5) % BLOCKS;
                     let (at, block) = block(number);
                     match (thread, round % 20) {
-                        (0, 3) => disk.fail_next(Fault::Sync),
-                        (0, 7) => disk.fail_next(Fault::Write(io::ErrorKind::StorageFull)),
+                        (0, 3) => disk.fail_next(Kind::Sync, PACK, ON_FIRE),
+                        (0, 7) => disk.fail_next(Kind::Write, PACK, FULL),
                         (0, _) => drop(store.commit()),
                         (1, 5) => drop(store.drop_unreferenced(&HashSet::from([at.pack])).unwrap()),
                         (1, _) => store.forget(&[at]).unwrap(),
@@ -394,9 +260,7 @@ fn many_threads_and_a_failing_disk_leave_an_honest_store() {
     disk.no_faults();
     store.commit().unwrap();
     let left = present(&store);
-    drop(store);
-    disk.cut_power(|| 1);
-    let store = Store::open_on(data_dir.path(), Arc::new(disk)).unwrap();
+    let store = cut_power(store, &disk, Loss::Everything);
     assert_honest(&store);
     assert_eq!(present(&store), left);
 }

@@ -11,12 +11,12 @@
 //! turn, so that a commit never races with another change of what it is about to record.
 
 use crate::{
-    disk::PackFile,
+    disk::DiskFile,
     extents::{EXTENTS_MAX, Extents},
 };
 use branchmesh_image::{Location, PackId};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::Arc,
 };
@@ -25,9 +25,9 @@ use std::{
 #[derive(Default)]
 pub(crate) struct Presence {
     packs: HashMap<PackId, Extents>,
-    fresh: HashMap<PackId, Fresh>,
+    fresh: BTreeMap<PackId, Fresh>,
     /// Packs whose record in the ledger claims other bytes than are kept.
-    stale: HashSet<PackId>,
+    stale: BTreeSet<PackId>,
     /// Raised whenever bytes are forgotten: a write that was under way at that moment must not be believed.
     epoch: u64,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Presence {
 /// write-back only to those who had the file open.
 pub(crate) struct Fresh {
     pub(crate) extents: Extents,
-    pub(crate) file: Arc<dyn PackFile>,
+    pub(crate) file: Arc<dyn DiskFile>,
     /// Nothing of the pack was here before: its name has to be synced too.
     pub(crate) is_new: bool,
 }
@@ -87,7 +87,7 @@ impl Presence {
     }
 
     /// A block was written to `file`; the write began in `epoch`.
-    pub(crate) fn arrived(&mut self, at: &Location, file: &Arc<dyn PackFile>, epoch: u64) -> Arrival {
+    pub(crate) fn arrived(&mut self, at: &Location, file: &Arc<dyn DiskFile>, epoch: u64) -> Arrival {
         if epoch != self.epoch {
             return Arrival::Overtaken;
         }
@@ -109,12 +109,12 @@ impl Presence {
     }
 
     /// A commit begins: what is fresh now is in its hands. It stays readable.
-    pub(crate) fn commit_began(&mut self) -> HashMap<PackId, Fresh> {
+    pub(crate) fn commit_began(&mut self) -> BTreeMap<PackId, Fresh> {
         std::mem::take(&mut self.fresh)
     }
 
     /// The data of these packs is synced: the ledger may claim what is present of them.
-    pub(crate) fn synced(&mut self, batch: &HashMap<PackId, Fresh>) {
+    pub(crate) fn synced(&mut self, batch: &BTreeMap<PackId, Fresh>) {
         self.stale.extend(batch.keys());
     }
 
@@ -129,7 +129,7 @@ impl Presence {
     }
 
     /// The ledger did not take the claims of a commit: its blocks are fresh as before.
-    pub(crate) fn commit_failed(&mut self, batch: HashMap<PackId, Fresh>) {
+    pub(crate) fn commit_failed(&mut self, batch: BTreeMap<PackId, Fresh>) {
         for (pack, mut older) in batch {
             if let Some(newer) = self.fresh.remove(&pack) {
                 older.extents.insert_all(&newer.extents);
@@ -190,7 +190,7 @@ impl Presence {
 mod tests {
     use super::*;
 
-    fn file() -> Arc<dyn PackFile> {
+    fn file() -> Arc<dyn DiskFile> {
         Arc::new(tempfile::tempfile().unwrap())
     }
 

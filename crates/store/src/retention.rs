@@ -5,7 +5,8 @@
 
 use crate::{
     error::StoreError,
-    images::{self, list},
+    files::Files,
+    images,
     ledger::{self, Folder},
     store::Store,
 };
@@ -58,9 +59,9 @@ impl Store {
         let dropped = self.abandon(&dead)?;
         // By what lies on the disk, so that files that a crash has left go too.
         let mut removed = HashSet::new();
-        for (path, pack) in hashed_files(self.packs().folder(), ".pack")? {
+        for (path, pack) in hashed_files(self.files(), self.packs().folder(), ".pack")? {
             if !referenced.contains(&PackId(pack)) {
-                images::remove(&path)?;
+                self.files().remove(&path)?;
                 removed.insert(PackId(pack));
             }
         }
@@ -71,9 +72,9 @@ impl Store {
 
     /// Deletes every index part that is not in `referenced`.
     pub fn drop_unreferenced_parts(&self, referenced: &HashSet<BlockId>) -> Result<(), StoreError> {
-        for (path, part) in hashed_files(self.parts().folder(), "")? {
+        for (path, part) in hashed_files(self.files(), self.parts().folder(), "")? {
             if !referenced.contains(&BlockId(part)) {
-                images::remove(&path)?;
+                self.files().remove(&path)?;
             }
         }
         Ok(())
@@ -92,15 +93,19 @@ impl Store {
 }
 
 /// The files in the folders of `folder` that are named by a hash and `suffix`; no others were made by the store.
-fn hashed_files(folder: &Path, suffix: &str) -> Result<Vec<(PathBuf, [u8; HASH_BYTES])>, StoreError> {
-    let mut files = Vec::new();
-    for folder in list(folder)? {
-        for path in list(&folder)? {
+fn hashed_files(
+    files: &Files,
+    folder: &Path,
+    suffix: &str,
+) -> Result<Vec<(PathBuf, [u8; HASH_BYTES])>, StoreError> {
+    let mut hashed = Vec::new();
+    for folder in files.list(folder)? {
+        for path in files.list(&folder)? {
             let digits = path.file_name().and_then(|name| name.to_str()?.strip_suffix(suffix));
             if let Some(hash) = digits.and_then(|digits| digits.parse::<BlockId>().ok()) {
-                files.push((path, hash.0));
+                hashed.push((path, hash.0));
             }
         }
     }
-    Ok(files)
+    Ok(hashed)
 }

@@ -1,6 +1,6 @@
 //! Free space: a node never takes the space that its machine's users need.
 
-use crate::error::StoreError;
+use crate::{disk::DiskSpace, error::StoreError, files::Files};
 use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -31,6 +31,7 @@ pub struct Usage {
 /// Watches one file system.
 pub(crate) struct Space {
     folder: PathBuf,
+    files: Files,
     state: Mutex<State>,
 }
 
@@ -42,8 +43,8 @@ struct State {
 
 impl Space {
     /// Watches the file system that holds `folder`, at first without a floor.
-    pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, state: Mutex::new(State { floor: Floor::NONE, granted: 0 }) }
+    pub(crate) fn new(folder: PathBuf, files: Files) -> Self {
+        Self { folder, files, state: Mutex::new(State { floor: Floor::NONE, granted: 0 }) }
     }
 
     pub(crate) fn set_floor(&self, floor: Floor) {
@@ -52,7 +53,7 @@ impl Space {
 
     /// Bytes that are free.
     pub(crate) fn free(&self) -> Option<u64> {
-        fs4::available_space(&self.folder).ok()
+        self.files.space(&self.folder).map(|space| space.free)
     }
 
     /// Takes `bytes` of the space above the floor, or says that it is not there. Without a floor the disk itself
@@ -63,7 +64,7 @@ impl Space {
             return Ok(());
         }
         if state.granted < bytes {
-            state.granted = headroom(&self.folder, state.floor, bytes)?.min(bytes.max(GRANT_MAX));
+            state.granted = self.headroom(&self.folder, state.floor, bytes)?.min(bytes.max(GRANT_MAX));
         }
         state.granted -= bytes;
         Ok(())
@@ -72,24 +73,23 @@ impl Space {
     /// Checks that `bytes` fit above the floor of the file system that holds `folder`.
     pub(crate) fn check(&self, folder: &Path, bytes: u64) -> Result<(), StoreError> {
         let floor = self.state.lock().unwrap_or_else(PoisonError::into_inner).floor;
-        headroom(folder, floor, bytes).map(|_| ())
+        self.headroom(folder, floor, bytes).map(|_| ())
     }
-}
 
-/// Bytes between the floor and what is free, at least `needed`. A system that does not say is taken as endless: a
-/// full disk is noticed by the write itself.
-fn headroom(folder: &Path, floor: Floor, needed: u64) -> Result<u64, StoreError> {
-    let Ok(stats) = fs4::statvfs(folder) else { return Ok(u64::MAX) };
-    let free = stats.available_space();
-    let floor_bytes = floor.bytes(stats.total_space());
-    if let Some(headroom) = free.checked_sub(floor_bytes).filter(|headroom| *headroom >= needed) {
-        return Ok(headroom);
+    /// Bytes between the floor and what is free, at least `needed`. A system that does not say is taken as endless: a
+    /// full disk is noticed by the write itself.
+    fn headroom(&self, folder: &Path, floor: Floor, needed: u64) -> Result<u64, StoreError> {
+        let Some(DiskSpace { free, total }) = self.files.space(folder) else { return Ok(u64::MAX) };
+        let floor_bytes = floor.bytes(total);
+        if let Some(headroom) = free.checked_sub(floor_bytes).filter(|headroom| *headroom >= needed) {
+            return Ok(headroom);
+        }
+        let path = folder.to_path_buf();
+        if floor == Floor::NONE {
+            return Err(StoreError::DiskFull { what: "store more in", path });
+        }
+        Err(StoreError::BelowFloor { path, free, floor: floor_bytes })
     }
-    let path = folder.to_path_buf();
-    if floor == Floor::NONE {
-        return Err(StoreError::DiskFull { what: "store more in", path });
-    }
-    Err(StoreError::BelowFloor { path, free, floor: floor_bytes })
 }
 
 impl Floor {
@@ -107,11 +107,13 @@ impl Floor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system_disk::SystemDisk;
+    use std::sync::Arc;
 
     #[test]
     fn what_is_above_the_floor_may_be_taken_and_no_more() {
         let folder = tempfile::tempdir().unwrap();
-        let space = Space::new(folder.path().to_path_buf());
+        let space = Space::new(folder.path().to_path_buf(), Files::new(Arc::new(SystemDisk)));
         space.claim(1 << 20).unwrap();
         for floor in [Floor::Percent(100), Floor::Bytes(u64::MAX)] {
             space.set_floor(floor);

@@ -5,19 +5,20 @@
 
 use crate::{
     assemble::Ahead,
-    disk::{Disk, SystemDisk},
+    disk::{Disk, DiskFile, Found, Open},
     error::{ReadError, StoreError},
     extents::Extents,
-    files, images,
+    files::Files,
     ledger::Ledger,
     packs::Packs,
     parts::Parts,
     presence::{Arrival, Fresh, Presence},
     space::{Floor, Space, Usage},
+    system_disk::SystemDisk,
 };
 use branchmesh_image::{BlockId, Location, PackId, VerifiedBlock, index::PACK_MAX};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -36,6 +37,7 @@ pub struct Store {
 }
 
 struct Inner {
+    files: Files,
     images: PathBuf,
     packs: Packs,
     parts: Parts,
@@ -46,7 +48,7 @@ struct Inner {
     folder_turn: Mutex<()>,
     assembly_turn: Mutex<Ahead>,
     /// Held, not used: the system frees it when the process ends, however it ends.
-    _lock: fs::File,
+    _lock: Arc<dyn DiskFile>,
 }
 
 /// Why bytes at a place were not a block.
@@ -64,31 +66,33 @@ impl Store {
     }
 
     pub(crate) fn open_on(data_dir: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+        let files = Files::new(disk);
         let folder = data_dir.join("store");
         let (packs, indexes, temporary) = (folder.join("packs"), folder.join("indexes"), folder.join("tmp"));
         let images = data_dir.join("images");
         for folder in [&packs, &indexes, &temporary, &images] {
-            fs::create_dir_all(folder).map_err(|error| StoreError::io("create", folder, error))?;
+            files.create_folder(folder)?;
         }
-        let lock = lock(data_dir, &folder.join("lock"))?;
-        empty(&temporary)?;
-        for folder in [folder.as_path(), data_dir] {
-            files::sync_dir(folder).map_err(|error| StoreError::io("sync", folder, error))?;
-        }
-        let packs = Packs::new(packs, disk);
-        let ledger = Ledger::open(folder.join("presence.redb"))?;
-        let presence = load_presence(&ledger, &packs)?;
+        let lock = lock(&files, data_dir, &folder.join("lock"))?;
+        // Index parts that were being written.
+        files.list(&temporary)?.iter().try_for_each(|path| files.remove(path))?;
+        files.sync_folder(&folder)?;
+        files.sync_folder(data_dir)?;
+        let packs = Packs::new(packs, files.clone());
+        let ledger = Ledger::open(folder.join("presence.redb"), files.clone())?;
+        let presence = load_presence(&files, &ledger, &packs)?;
         let store = Self {
             inner: Arc::new(Inner {
                 images,
                 packs,
-                parts: Parts::new(indexes, temporary),
+                parts: Parts::new(indexes, temporary, files.clone()),
                 ledger,
-                space: Space::new(folder),
+                space: Space::new(folder, files.clone()),
                 presence: RwLock::new(presence),
                 commit_turn: Mutex::default(),
                 folder_turn: Mutex::default(),
                 assembly_turn: Mutex::default(),
+                files,
                 _lock: lock,
             }),
         };
@@ -195,7 +199,7 @@ impl Store {
     }
 
     /// Syncs the packs of `batch`. Those that fail leave it, and their blocks are forgotten.
-    fn sync_packs(&self, batch: &mut HashMap<PackId, Fresh>) -> Result<(), StoreError> {
+    fn sync_packs(&self, batch: &mut BTreeMap<PackId, Fresh>) -> Result<(), StoreError> {
         let mut folders = HashSet::new();
         let mut outcome = Ok(());
         batch.retain(|pack, fresh| {
@@ -216,7 +220,7 @@ impl Store {
         fresh: &Fresh,
         folders: &mut HashSet<PathBuf>,
     ) -> Result<(), StoreError> {
-        fresh.file.sync().map_err(|error| StoreError::io("sync", &self.packs().path(pack), error))?;
+        fresh.file.sync_data().map_err(|error| StoreError::io("sync", &self.packs().path(pack), error))?;
         if fresh.is_new { self.packs().sync_name(pack, folders) } else { Ok(()) }
     }
 
@@ -270,6 +274,10 @@ impl Store {
             tracing::error!(%error, "the ledger still claims a rotten block");
         }
         Err(ReadError::Rotten { id: *id, pack: at.pack })
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.inner.files
     }
 
     pub(crate) fn images(&self) -> &Path {
@@ -326,9 +334,8 @@ fn check_location(at: &Location) -> Result<(), StoreError> {
 }
 
 /// Makes sure that no other process has this store open, as long as the file lives.
-fn lock(data_dir: &Path, path: &Path) -> Result<fs::File, StoreError> {
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(|error| StoreError::io("open", path, error))?;
+fn lock(files: &Files, data_dir: &Path, path: &Path) -> Result<Arc<dyn DiskFile>, StoreError> {
+    let file = files.open(path, Open::Create)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(data_dir.to_path_buf())),
@@ -336,21 +343,14 @@ fn lock(data_dir: &Path, path: &Path) -> Result<fs::File, StoreError> {
     }
 }
 
-/// Removes what is in a folder of temporary files.
-fn empty(folder: &Path) -> Result<(), StoreError> {
-    images::list(folder)?.iter().try_for_each(|path| images::remove(path))
-}
-
 /// What the ledger claims, without what cannot be: somebody may have removed or cut a pack's file.
-fn load_presence(ledger: &Ledger, packs: &Packs) -> Result<Presence, StoreError> {
+fn load_presence(files: &Files, ledger: &Ledger, packs: &Packs) -> Result<Presence, StoreError> {
     let mut kept = ledger.presence()?;
     let (mut changed, mut lost_bytes) = (Vec::new(), 0);
     for (pack, extents) in &mut kept {
-        let path = packs.path(pack);
-        let length = match fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(StoreError::io("examine", &path, error)),
+        let length = match files.examine(&packs.path(pack))? {
+            Some(Found::File(bytes)) => bytes,
+            Some(Found::Folder) | None => 0,
         };
         let end = u32::try_from(length).unwrap_or(PACK_MAX).min(PACK_MAX);
         let claimed = extents.bytes();

@@ -4,13 +4,14 @@
 //! open. And each is synced soon: whatever waits for the last sync makes everybody wait who waits for the release.
 
 use crate::{
+    disk::{DiskFile, Open},
     error::StoreError,
-    partial::{open, path_in},
+    files::Files,
+    partial::path_in,
 };
 use branchmesh_image::Index;
 use std::{
-    collections::HashMap,
-    fs,
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -28,17 +29,23 @@ pub(crate) struct Unsynced(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    files: HashMap<usize, Arc<fs::File>>,
+    files: BTreeMap<usize, Arc<dyn DiskFile>>,
     bytes: u64,
 }
 
 impl Unsynced {
     /// The file, open for writing.
-    pub fn open(&self, folder: &Path, index: &Index, file: usize) -> Result<Arc<fs::File>, StoreError> {
+    pub fn open(
+        &self,
+        files: &Files,
+        folder: &Path,
+        index: &Index,
+        file: usize,
+    ) -> Result<Arc<dyn DiskFile>, StoreError> {
         if let Some(open) = self.state().files.get(&file) {
             return Ok(Arc::clone(open));
         }
-        open(&path_in(folder, &index.files()[file])).map(Arc::new)
+        files.open(&path_in(folder, &index.files()[file]), Open::Write)
     }
 
     /// So many bytes were written to a file that [`open`](Self::open) gave. Syncs if it is time to.
@@ -47,7 +54,7 @@ impl Unsynced {
         folder: &Path,
         index: &Index,
         file: usize,
-        handle: Arc<fs::File>,
+        handle: Arc<dyn DiskFile>,
         bytes: u64,
     ) -> Result<(), StoreError> {
         let full = {
@@ -69,7 +76,7 @@ impl Unsynced {
     }
 
     /// The file, if it was written to and is not synced, for whoever syncs it.
-    pub fn take(&self, file: usize) -> Option<Arc<fs::File>> {
+    pub fn take(&self, file: usize) -> Option<Arc<dyn DiskFile>> {
         self.state().files.remove(&file)
     }
 
@@ -81,6 +88,7 @@ impl Unsynced {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system_disk::SystemDisk;
     use branchmesh_image::{FileEntry, IndexRoot, index::INDEX_VERSION};
 
     fn index(files: usize) -> Index {
@@ -100,10 +108,10 @@ mod tests {
     fn files_are_synced_and_closed_when_they_are_many_or_their_bytes_are() {
         let folder = tempfile::tempdir().unwrap();
         let (folder, index) = (folder.path(), index(UNSYNCED_FILES_MAX));
-        index.files().iter().for_each(|file| fs::write(path_in(folder, file), "x").unwrap());
-        let unsynced = Unsynced::default();
+        index.files().iter().for_each(|file| std::fs::write(path_in(folder, file), "x").unwrap());
+        let (files, unsynced) = (Files::new(Arc::new(SystemDisk)), Unsynced::default());
         let write = |file, bytes| {
-            let handle = unsynced.open(folder, &index, file).unwrap();
+            let handle = unsynced.open(&files, folder, &index, file).unwrap();
             unsynced.wrote(folder, &index, file, handle, bytes).unwrap();
             unsynced.state().files.len()
         };
@@ -113,8 +121,8 @@ mod tests {
         assert_eq!(write(UNSYNCED_FILES_MAX - 1, 1), 0);
         assert_eq!(write(3, UNSYNCED_BYTES_MAX - 1), 1);
         assert!(Arc::ptr_eq(
-            &unsynced.open(folder, &index, 3).unwrap(),
-            &unsynced.open(folder, &index, 3).unwrap()
+            &unsynced.open(&files, folder, &index, 3).unwrap(),
+            &unsynced.open(&files, folder, &index, 3).unwrap()
         ));
         assert_eq!(write(3, 1), 0);
         assert!(unsynced.take(3).is_none());
