@@ -61,6 +61,14 @@ impl ChunkStore {
         run(&mut self.make_command(release, image), LIMIT).expect_ok();
     }
 
+    /// The command that puts an image together whose chunks are all here.
+    #[must_use]
+    pub fn extract_command(&self, release: &str, target: &Path) -> Command {
+        let mut command = casync("extract", &self.chunks().to_string_lossy());
+        command.arg(self.index(release)).arg(target);
+        command
+    }
+
     /// Downloads an image from a web server, with what is equal in `seed` taken from there.
     ///
     /// # Panics

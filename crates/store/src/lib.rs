@@ -11,6 +11,7 @@
 //! ```text
 //! <data_dir>/store/lock                            held while the store is open
 //! <data_dir>/store/presence.redb                   ledger: ranges present, release records
+//! <data_dir>/store/harvest.redb                     where pieces of this machine's files lie; may be removed
 //! <data_dir>/store/packs/ab/<64 hex>.pack          packs with holes
 //! <data_dir>/store/indexes/ab/<64 hex>             encoded index parts
 //! <data_dir>/store/tmp/                            index parts that are being written
@@ -27,6 +28,7 @@ mod error;
 mod extents;
 mod files;
 mod fill;
+mod harvest;
 mod images;
 mod ledger;
 mod ledger_file;
@@ -50,6 +52,7 @@ mod unsynced;
 pub use assemble::AssembleError;
 pub use assembly::Assembly;
 pub use error::{ReadError, StoreError};
+pub use harvest::{Harvest, HarvestError, Harvested, Scan};
 pub use releases::{ReleaseRecord, SOURCES_MAX};
 pub use space::{Floor, Usage};
 pub use store::Store;
