@@ -47,6 +47,12 @@ pub struct Settings {
     pub wan: String,
     /// How often it asks an origin for news.
     pub poll: String,
+    /// Whether it uses what is on its machine.
+    pub trim: bool,
+    /// Where it looks for that.
+    pub harvest: Vec<PathBuf>,
+    /// How often it reads everything again.
+    pub scrub: String,
     /// How it gets to its origins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub access: BTreeMap<String, String>,
@@ -135,6 +141,9 @@ impl Node {
             mdns: place != Place::Here,
             wan: "fetcher".into(),
             poll: "2s".into(),
+            trim: true,
+            harvest: Vec::new(),
+            scrub: "14d".into(),
             // A developer's disk is often fuller than a client's may be.
             free_space_floor: "1%".into(),
             access: BTreeMap::new(),

@@ -13,6 +13,21 @@ pub struct Status {
     pub releases: Vec<ReleaseStatus>,
     /// The peers that it knows.
     pub peers: Vec<PeerStatus>,
+    /// What it found on its machine.
+    pub harvest: Option<HarvestStatus>,
+}
+
+/// What came of the setting `harvest`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HarvestStatus {
+    /// Files that were read.
+    pub files: u64,
+    /// Blocks that were taken.
+    pub blocks: u64,
+    /// What need not be fetched.
+    pub bytes_saved: u64,
+    /// What cannot be read.
+    pub unreadable: Vec<String>,
 }
 
 /// Who it is.

@@ -3,7 +3,9 @@
 use crate::{
     api,
     config::Settings,
+    harvest,
     run::Loop,
+    scrub,
     shared::{Parts, Shared},
     throttle::TokenBucket,
     transfer::Writer,
@@ -14,7 +16,12 @@ use branchmesh_mesh::{Credentials, IdentityError, Mesh, MeshConfig, MeshError};
 use branchmesh_repo::{Address, ContentKeys, Origin, OriginError, Throttle, Trust, TrustError};
 use branchmesh_store::{Floor, Store, StoreError};
 use branchmesh_wire::Role;
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -81,7 +88,7 @@ pub enum AgentError {
         source: io::Error,
     },
     /// The system gives no thread.
-    #[error("the system gives no thread to write blocks")]
+    #[error("the system gives no thread")]
     Thread(#[source] io::Error),
 }
 
@@ -112,6 +119,8 @@ impl Agent {
         let listen = mesh.listen_addresses();
 
         let (happenings, happened) = mpsc::channel(HAPPENINGS_MAX);
+        let stopping = Arc::<AtomicBool>::default();
+        let (harvest, harvester) = harvest::prepare(settings.harvested().to_vec(), Arc::clone(&stopping));
         let shared = Arc::new(Shared::new(Parts {
             settings,
             store,
@@ -120,8 +129,11 @@ impl Agent {
             content_keys,
             key_problems,
             trust,
+            harvest,
+            stopping,
             happenings,
         }));
+        harvester.start(&shared).and_then(|()| scrub::start(&shared)).map_err(AgentError::Thread)?;
         let writer = Writer::start(Arc::clone(&shared)).map_err(AgentError::Thread)?;
         let stop = CancellationToken::new();
         let router = api::router(Arc::clone(&shared));

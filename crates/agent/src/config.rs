@@ -57,6 +57,12 @@ pub struct Layer {
     /// Whether to use blocks that are already on this machine
     #[arg(long, env = "BRANCHMESH_TRIM", value_name = "BOOL")]
     pub trim: Option<bool>,
+    /// Files, folders and block devices of this machine to take blocks from, such as an old disk
+    #[arg(long, env = "BRANCHMESH_HARVEST", value_name = "PATH", value_delimiter = ',')]
+    pub harvest: Option<Vec<PathBuf>>,
+    /// How often all blocks on the disk are read and verified again
+    #[arg(long, env = "BRANCHMESH_SCRUB", value_name = "SPAN")]
+    pub scrub: Option<Span>,
     /// What this node may do with the WAN
     #[arg(long, env = "BRANCHMESH_WAN")]
     pub wan: Option<WanSetting>,
@@ -181,6 +187,10 @@ pub struct Settings {
     pub update: Update,
     /// `trim`
     pub trim: bool,
+    /// `harvest`
+    pub harvest: Vec<PathBuf>,
+    /// `scrub`
+    pub scrub: Duration,
     /// `wan`
     pub wan: WanPolicy,
     /// `poll`
@@ -205,11 +215,21 @@ pub struct Settings {
     pub facts: Facts,
 }
 
+impl Settings {
+    /// Where blocks are looked for on this machine; nowhere without `trim`.
+    #[must_use]
+    pub fn harvested(&self) -> &[PathBuf] {
+        if self.trim { &self.harvest } else { &[] }
+    }
+}
+
 /// Where the local API listens unless told otherwise.
 pub const HTTP_DEFAULT: &str = "127.0.0.1:8741";
 const LISTEN_DEFAULT: &str = "0.0.0.0:8740";
 const KEEP_RELEASES_DEFAULT: u32 = 2;
 const POLL_DEFAULT: Duration = Duration::from_secs(60);
+/// Rot is noticed within two weeks.
+const SCRUB_DEFAULT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const FREE_SPACE_FLOOR_DEFAULT: Space = Space::Percent(10);
 
 /// Why settings cannot be used.
@@ -266,7 +286,8 @@ impl Layer {
             &mut layer.identity.key,
             &mut layer.trust.root,
         ];
-        for path in paths.into_iter().flatten().chain(layer.keys.iter_mut().map(|(_, path)| path)) {
+        let lists = layer.keys.iter_mut().map(|(_, path)| path).chain(layer.harvest.iter_mut().flatten());
+        for path in paths.into_iter().flatten().chain(lists) {
             *path = folder.join(&*path);
         }
         layer.access.anchor(folder);
@@ -293,6 +314,8 @@ impl Layer {
             keep_releases: self.keep_releases.or(below.keep_releases),
             update: self.update.or(below.update),
             trim: self.trim.or(below.trim),
+            harvest: self.harvest.or(below.harvest),
+            scrub: self.scrub.or(below.scrub),
             wan: self.wan.or(below.wan),
             poll: self.poll.or(below.poll),
             free_space_floor: self.free_space_floor.or(below.free_space_floor),
@@ -330,6 +353,8 @@ impl Layer {
             keep_releases: self.keep_releases.unwrap_or(KEEP_RELEASES_DEFAULT).max(1),
             update: self.update.unwrap_or(Update::Auto),
             trim: self.trim.unwrap_or(true),
+            harvest: self.harvest.unwrap_or_default(),
+            scrub: self.scrub.map_or(SCRUB_DEFAULT, |span| span.0),
             wan: match self.wan.unwrap_or(WanSetting::Fetcher) {
                 WanSetting::Fetcher => WanPolicy::Fetcher,
                 WanSetting::LastResort => WanPolicy::LastResort,

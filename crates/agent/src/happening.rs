@@ -18,6 +18,8 @@ pub(crate) enum Happening {
     OriginFailed(String),
     /// Blocks that were believed to be here are not: rotten, or lost with a failed write.
     Lost(IndexId, Vec<u32>),
+    /// Blocks turned up in files of this machine, and are in the store.
+    Found(IndexId, Vec<u32>),
     /// The disk does not take blocks, in words.
     DiskFailed(String),
     /// An attempt to learn of new metadata ended.

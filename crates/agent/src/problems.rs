@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub(crate) enum Problem {
     /// The disk does not take blocks.
     Disk,
+    /// The disk does not keep blocks.
+    Rot,
     /// An origin failed.
     Origin,
     /// No new metadata comes.

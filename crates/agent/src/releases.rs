@@ -229,7 +229,7 @@ impl Loop {
                 "this node's certificate does not name the group {group}: have one issued with --group {group}"
             )),
             Some(_) | None => {
-                tokio::spawn(rollout::index_release(Arc::clone(&self.shared), entry.clone(), record));
+                tokio::spawn(rollout::index_release(Arc::clone(&self.shared), entry.clone(), wanted, record));
                 Phase::Indexing
             }
         };

@@ -83,14 +83,20 @@ impl MetadataSource for Member {
 }
 
 /// Learns a release's index and what of it is here already, and tells the loop.
-pub(crate) async fn index_release(shared: Arc<Shared>, entry: CatalogEntry, record: Option<ReleaseRecord>) {
-    let indexed = indexed(&shared, &entry, record).await;
+pub(crate) async fn index_release(
+    shared: Arc<Shared>,
+    entry: CatalogEntry,
+    wanted: bool,
+    record: Option<ReleaseRecord>,
+) {
+    let indexed = indexed(&shared, &entry, wanted, record).await;
     shared.tell(Happening::Indexed(Box::new(entry), indexed)).await;
 }
 
 async fn indexed(
     shared: &Arc<Shared>,
     entry: &CatalogEntry,
+    wanted: bool,
     record: Option<ReleaseRecord>,
 ) -> Result<Indexed, String> {
     // A release whose description could be read has a key that opens it.
@@ -103,7 +109,10 @@ async fn indexed(
         Arc::new(Held { entry: entry.clone(), index: Arc::new(index), cipher, crossed: parts.crossed });
     let trim = shared.settings.trim || record.is_some();
     let have = blocks_here(shared, &held.index, trim).await;
-    let have = import_local(shared, &held, have).await;
+    let mut have = import_local(shared, &held, have).await;
+    if wanted && !have.is_full() && shared.harvest.look_for(&held).await {
+        have.union_with(&blocks_here(shared, &held.index, trim).await);
+    }
     Ok(Indexed { held, have, record })
 }
 

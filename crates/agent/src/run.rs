@@ -5,7 +5,7 @@ use crate::{
     happening::{Arrived, Happening, MetadataFrom},
     problems::{Problem, Problems},
     releases::Releases,
-    rollout, serve,
+    rollout, scrub, serve,
     shared::Shared,
     transfer::{self, Writer},
     view,
@@ -38,6 +38,9 @@ const REFUSAL_NEWS: Duration = Duration::from_secs(600);
 /// How long a refusal of the disk is shown. The exchange tries again every ten seconds, and it is said again.
 const DISK_NEWS: Duration = Duration::from_secs(20);
 
+/// How often the record of rotten blocks is looked at, beside each time that one is found.
+const LOOK_AT_DISK: Duration = Duration::from_secs(60);
+
 /// The agent's state.
 pub(crate) struct Loop {
     pub shared: Arc<Shared>,
@@ -51,6 +54,7 @@ pub(crate) struct Loop {
     committing: Option<JoinHandle<()>>,
     assembling_ahead: Option<JoinHandle<()>>,
     next_local_poll: Time,
+    next_look_at_disk: Time,
 }
 
 impl Loop {
@@ -85,6 +89,7 @@ impl Loop {
             committing: None,
             assembling_ahead: None,
             next_local_poll: Time::ZERO,
+            next_look_at_disk: Time::ZERO,
             shared,
         }
     }
@@ -195,7 +200,11 @@ impl Loop {
                 let until = now + ORIGIN_NEWS;
                 self.problems.set(Problem::Origin, words, until);
             }
-            Happening::Lost(release, blocks) => self.exchange.handle_blocks_lost(now, release, &blocks),
+            Happening::Lost(release, blocks) => {
+                self.exchange.handle_blocks_lost(now, release, &blocks);
+                self.next_look_at_disk = now;
+            }
+            Happening::Found(release, blocks) => self.exchange.handle_blocks_found(now, release, &blocks),
             Happening::DiskFailed(words) => self.on_disk_failed(words),
             Happening::Metadata(from, result) => self.on_metadata(from, result),
             Happening::Indexed(entry, indexed) => self.on_indexed(&entry, indexed),
@@ -275,8 +284,32 @@ impl Loop {
             self.next_local_poll = now + self.shared.settings.poll;
             self.ask_for_metadata(MetadataFrom::Local);
         }
+        self.look_at_disk(now);
         self.commit();
         self.assemble_ahead();
+    }
+
+    /// Serves nobody from a disk that fails. What is said stands until it has kept its blocks for a day.
+    fn look_at_disk(&mut self, now: Time) {
+        if self.shared.disk_fails.load(Ordering::Relaxed) {
+            let words = format!(
+                "{} or more blocks rotted on this disk within a day: it serves no other node until a day has passed \
+                 without; check the disk, and replace it",
+                scrub::ROT_MAX
+            );
+            self.problems.set(Problem::Rot, words, now + DISK_NEWS);
+        }
+        if now < self.next_look_at_disk {
+            return;
+        }
+        self.next_look_at_disk = now + LOOK_AT_DISK;
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || match shared.store.rotten_within(scrub::ROT_SPAN) {
+            Ok(rotten) => shared.disk_fails.store(rotten >= scrub::ROT_MAX, Ordering::Relaxed),
+            Err(error) => {
+                warn!(error = crate::in_words(&error), "the record of rotten blocks cannot be read");
+            }
+        });
     }
 
     /// Writes what has arrived into the files that it belongs to, so that little is left to do after the last block;
@@ -332,6 +365,7 @@ impl Loop {
 
     async fn goodbye(mut self) {
         info!("the agent stops");
+        self.shared.stopping.store(true, Ordering::Relaxed);
         self.exchange.leave(self.now());
         self.drain();
         for task in self.transfers.values() {

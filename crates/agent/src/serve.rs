@@ -11,7 +11,7 @@ use branchmesh_image::{BlockEntry, VerifiedBlock};
 use branchmesh_mesh::{AskerGone, Reply};
 use branchmesh_store::ReadError;
 use branchmesh_wire::{BlockId, Identity, IndexId, Refusal, Request, limits::REQUEST_BLOCKS_MAX};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 use tracing::{debug, warn};
 
 /// Bytes that are read ahead of the network: a few blocks, so that the disk works while the line sends.
@@ -20,6 +20,11 @@ const READ_AHEAD_BYTES: usize = 512 << 10;
 /// Answers one request.
 pub(crate) async fn answer(shared: Arc<Shared>, from: Identity, request: Request, reply: Reply) {
     match request {
+        // What it still gives would be right, since each block is verified; but it should be left in peace, and whoever
+        // asks finds a better one.
+        Request::Blocks { .. } if shared.disk_fails.load(Ordering::Relaxed) => {
+            reply.refuse(Refusal::NotHere).await;
+        }
         Request::Blocks { release, blocks } => match allowed(&shared, &from, &release) {
             Ok(held) => {
                 let blocks = blocks.blocks(REQUEST_BLOCKS_MAX).collect();

@@ -2,7 +2,7 @@
 //!
 //! The loop alone changes state. Tasks read what is here and tell the loop what happened.
 
-use crate::{config::Settings, happening::Happening, throttle::TokenBucket};
+use crate::{config::Settings, happening::Happening, harvest::Harvesting, throttle::TokenBucket};
 use branchmesh_image::{BlockEntry, Cipher, Index};
 use branchmesh_mesh::Mesh;
 use branchmesh_repo::{CatalogEntry, ContentKeys, Origin, Trust};
@@ -11,7 +11,10 @@ use branchmesh_wire::{IndexId, NodeId};
 use bytes::Bytes;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::{Mutex, Notify, mpsc};
@@ -34,6 +37,11 @@ pub(crate) struct Shared {
     /// Locked while metadata is fetched and checked: one update at a time.
     pub trust: Mutex<Trust>,
     pub lan_limit: TokenBucket,
+    pub harvest: Harvesting,
+    /// Set when the agent stops: threads look at it.
+    pub stopping: Arc<AtomicBool>,
+    /// Whether blocks rot on the disk again and again, so that nobody is served from it.
+    pub disk_fails: AtomicBool,
     happenings: mpsc::Sender<Happening>,
     held: RwLock<BTreeMap<IndexId, Arc<Held>>>,
     holders: RwLock<BTreeMap<IndexId, Vec<NodeId>>>,
@@ -69,6 +77,8 @@ pub(crate) struct Parts {
     pub content_keys: ContentKeys,
     pub key_problems: Vec<String>,
     pub trust: Trust,
+    pub harvest: Harvesting,
+    pub stopping: Arc<AtomicBool>,
     pub happenings: mpsc::Sender<Happening>,
 }
 
@@ -83,6 +93,9 @@ impl Shared {
             content_keys: parts.content_keys,
             key_problems: parts.key_problems,
             trust: Mutex::new(parts.trust),
+            harvest: parts.harvest,
+            stopping: parts.stopping,
+            disk_fails: AtomicBool::new(false),
             happenings: parts.happenings,
             held: RwLock::default(),
             holders: RwLock::default(),

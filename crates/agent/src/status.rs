@@ -16,6 +16,32 @@ pub struct StatusView {
     pub releases: Vec<ReleaseView>,
     /// The nodes that it knows, without itself.
     pub peers: Vec<PeerView>,
+    /// What the setting `harvest` saved and cost since the start; null without it.
+    #[serde(default)]
+    pub harvest: Option<HarvestView>,
+}
+
+/// What was found in files of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HarvestView {
+    /// Whether it looks through the files now.
+    pub scanning: bool,
+    /// Files that were read. Those that had not changed were not.
+    pub files: u64,
+    /// Bytes that were read.
+    pub bytes_read: u64,
+    /// How long it took, at idle priority.
+    pub seconds: f64,
+    /// Blocks that were taken from files.
+    pub blocks: u64,
+    /// Their encoded bytes: what need not be fetched.
+    pub bytes_saved: u64,
+    /// Blocks that are in the files, but were encoded by another version of zstd, and are fetched.
+    pub foreign_blocks: u64,
+    /// Files that cannot be read, with the reason; the first of them.
+    pub unreadable: Vec<String>,
+    /// Why nothing is harvested any more.
+    pub problem: Option<String>,
 }
 
 /// This node.

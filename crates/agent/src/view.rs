@@ -86,6 +86,7 @@ pub(crate) fn status(agent: &Loop) -> StatusView {
         site: site_view(agent, &members),
         releases: agent.releases.iter().map(|(id, release)| release_view(agent, now, id, release)).collect(),
         peers: members.iter().map(peer_view).collect(),
+        harvest: agent.shared.harvest.view(),
     }
 }
 

@@ -8,7 +8,7 @@ mod encoding;
 mod pieces;
 mod places;
 
-use crate::{error::StoreError, files, store::Store};
+use crate::{disk::DiskFile, error::StoreError, store::Store};
 use branchmesh_image::{BlockError, BlockSize, Chunker, Cipher, Cut, Index, PlainHash, Source};
 use encoding::Reencoder;
 use pieces::{Batch, FileState, Piece, Pieces};
@@ -181,7 +181,7 @@ impl Harvest {
             let entry = &index.blocks()[number as usize];
             let mut plain = vec![0; piece.len as usize];
             harvested.read_bytes += u64::from(piece.len);
-            let read = files::read_exact_at(file, &mut plain, piece.offset);
+            let read = file.read_exact_at(&mut plain, piece.offset);
             if read.is_err() || PlainHash::of(&plain) != entry.blob.plain {
                 harvested.changed += 1;
                 continue;

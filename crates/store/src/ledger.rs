@@ -1,7 +1,7 @@
 //! The ledger: what this node may claim, in `presence.redb`.
 //!
-//! Three tables: the ranges present of each pack, the releases, and the folders that releases were assembled to.
-//! Each write is one durable transaction. redb refuses to work after an I/O error until it is opened again; the
+//! Four tables: the ranges present of each pack, the releases, the folders that releases were assembled to, and single
+//! values. Each write is one durable transaction. redb refuses to work after an I/O error until it is opened again; the
 //! ledger does that at the next use, so that a disk that was full and has space again needs no restart.
 
 use crate::{
@@ -23,6 +23,8 @@ const PRESENCE: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("presen
 /// With each release's place in the order of arrival.
 const RELEASES: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("releases v1");
 const FOLDERS: TableDefinition<&str, &[u8]> = TableDefinition::new("folders v1");
+/// Single values that must survive a restart, by name.
+const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks v1");
 
 /// Most bytes of a folder's row: a tag and a hash.
 const FOLDER_BYTES_MAX: usize = 64;
@@ -57,6 +59,7 @@ impl Ledger {
             transaction.open_table(PRESENCE)?;
             transaction.open_table(RELEASES)?;
             transaction.open_table(FOLDERS)?;
+            transaction.open_table(MARKS)?;
             Ok(())
         })?;
         Ok(ledger)
@@ -180,6 +183,22 @@ impl Ledger {
                 Some(folder) => table.insert(key, codec::encode(&folder).as_slice())?,
                 None => table.remove(key)?,
             };
+            Ok(())
+        })
+    }
+
+    /// A single value.
+    pub(crate) fn mark(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(MARKS)?;
+            Ok(table.get(name)?.map(|row| row.value().to_vec()))
+        })
+    }
+
+    /// Replaces a single value.
+    pub(crate) fn set_mark(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.open_table(MARKS)?.insert(name, value)?;
             Ok(())
         })
     }

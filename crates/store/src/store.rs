@@ -268,6 +268,9 @@ impl Store {
             Err(Misread::Damaged) => {}
         }
         tracing::warn!(block = %id, pack = %at.pack, "a block had rotted on this disk; it will be fetched again");
+        if let Err(error) = self.remember_rot() {
+            tracing::error!(%error, "that a block had rotted is not remembered over a restart");
+        }
         self.presence_mut().forget(at);
         if let Err(error) = self.record_claims() {
             // Forgotten in memory, and the next commit tries again.
@@ -300,7 +303,7 @@ impl Store {
         &self.inner.space
     }
 
-    fn presence(&self) -> RwLockReadGuard<'_, Presence> {
+    pub(crate) fn presence(&self) -> RwLockReadGuard<'_, Presence> {
         self.inner.presence.read().unwrap_or_else(PoisonError::into_inner)
     }
 

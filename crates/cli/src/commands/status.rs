@@ -1,7 +1,7 @@
 //! `branchmesh status`: what the local agent does, and its site.
 
 use crate::{failure::Failure, local_agent::LocalAgent, text};
-use branchmesh_agent::status::{ReleaseView, StatusView};
+use branchmesh_agent::status::{HarvestView, ReleaseView, StatusView};
 use std::{fmt::Write as _, io::IsTerminal, time::Duration};
 
 /// Between two looks of `--watch`.
@@ -65,6 +65,9 @@ fn describe(status: &StatusView) -> String {
     for problem in &node.problems {
         line(format!("problem: {problem}"));
     }
+    if let Some(harvest) = &status.harvest {
+        harvest_lines(harvest).into_iter().for_each(&mut line);
+    }
     line(String::new());
     if status.releases.is_empty() {
         line("no releases: nothing that this node subscribes to is known yet".into());
@@ -114,6 +117,27 @@ fn describe(status: &StatusView) -> String {
     text.truncate(text.trim_end().len());
     text.push('\n');
     text
+}
+
+/// What was found in files of this machine, and what that cost.
+fn harvest_lines(harvest: &HarvestView) -> Vec<String> {
+    let now = if harvest.scanning { "; looking through files now" } else { "" };
+    let mut lines = vec![format!(
+        "harvested: {} ({}) need not be fetched; read {} in {}, when nothing else was to do{now}",
+        text::count(harvest.blocks, "block"),
+        text::bytes(harvest.bytes_saved),
+        text::bytes(harvest.bytes_read),
+        text::span(Duration::from_secs_f64(harvest.seconds.max(0.0)))
+    )];
+    if harvest.foreign_blocks > 0 {
+        lines.push(format!(
+            "{} more are in the files, but the publisher has another version of zstd, and they are fetched",
+            text::count(harvest.foreign_blocks, "block")
+        ));
+    }
+    lines.extend(harvest.unreadable.iter().map(|file| format!("not harvested: {file}")));
+    lines.extend(harvest.problem.iter().map(|problem| format!("problem: {problem}")));
+    lines
 }
 
 fn release_row(release: &ReleaseView) -> Vec<String> {
