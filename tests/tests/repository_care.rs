@@ -122,7 +122,7 @@ fn damage_is_named_with_what_it_breaks_and_ends_with_exit_code_1() {
 fn what_is_taken_back_goes_when_nothing_holds_it() {
     let world = World::new("care-gc");
     world.change("repo remove desk@1").expect_refusal().expect_words(&["stable", "demote"]);
-    world.change("demote desk@1 stable").expect_refusal().expect_words(&["--to", "(2)"]);
+    world.change("demote desk@1 stable").expect_refusal().expect_words(&["--to", "(there is: 2)"]);
     world.change("demote desk@2 stable --to 1").expect_refusal().expect_words(&["desk@1"]);
     world.change("demote desk@1 stable --to 2").expect_ok();
     world.change("repo remove desk@1").expect_ok();
