@@ -10,8 +10,9 @@ use crate::{
     sources,
 };
 use branchmesh_exchange::{Exchange, NewRelease};
+use branchmesh_image::BlockEntry;
 use branchmesh_repo::{Catalog, CatalogEntry, Subscription};
-use branchmesh_store::ReleaseRecord;
+use branchmesh_store::{LiveBlocks, ReleaseRecord};
 use branchmesh_wire::{IndexId, Status};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -439,14 +440,16 @@ impl Loop {
             return;
         }
         let held = self.shared.all_held();
-        let packs: HashSet<_> =
-            held.iter().flat_map(|held| held.index.blocks()).map(|block| block.pack).collect();
+        let blocks = || held.iter().flat_map(|held| held.index.blocks());
+        let packs: HashSet<_> = blocks().map(|block| block.pack).collect();
+        let live: LiveBlocks = blocks().map(BlockEntry::location).collect();
         let parts =
             held.iter().flat_map(|held| std::iter::once(&held.entry.root).chain(&held.index.root().pieces));
         let parts: HashSet<_> = parts.map(|part| part.id).collect();
         // The loop waits: a release that begins now must not lose what it has just stored.
         let dropped = tokio::task::block_in_place(|| {
             self.shared.store.drop_unreferenced(&packs)?;
+            self.shared.store.free_dead_blocks(&live)?;
             self.shared.store.drop_unreferenced_parts(&parts)
         });
         if let Err(error) = dropped {

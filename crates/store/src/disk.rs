@@ -42,6 +42,11 @@ pub(crate) trait DiskFile: Send + Sync {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Gives the space of whole pages back; they read as zeros from then on, and the length stays. An error of the
+    /// kind `Unsupported` where the system or the file system cannot do that.
+    fn punch(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Sets the lowest nine permission bits, where the system has them.
     fn set_mode(&self, mode: u32) -> io::Result<()>;
     /// Makes everything that was written, and the length, survive a power cut.

@@ -45,10 +45,29 @@ impl Extents {
         self.ranges.len()
     }
 
+    /// The ranges of the set, ascending.
+    pub(crate) fn ranges(&self) -> &[Range<u32>] {
+        &self.ranges
+    }
+
+    /// The longest ranges before `end` that hold nothing of the set, ascending.
+    pub(crate) fn gaps(&self, end: u32) -> Self {
+        let mut gaps = Self::default();
+        gaps.insert(&(0..end));
+        gaps.remove_all(self);
+        gaps
+    }
+
     /// Whether all of `range` is in the set.
     pub(crate) fn contains(&self, range: &Range<u32>) -> bool {
         let at = self.ranges.partition_point(|have| have.end < range.end);
         self.ranges.get(at).is_some_and(|have| have.start <= range.start && range.end <= have.end)
+    }
+
+    /// Whether anything of `range` is in the set.
+    pub(crate) fn touches(&self, range: &Range<u32>) -> bool {
+        let at = self.ranges.partition_point(|have| have.end <= range.start);
+        self.ranges.get(at).is_some_and(|have| have.start < range.end)
     }
 
     /// Adds `range`, and merges it with what it overlaps or touches.
@@ -167,7 +186,9 @@ mod tests {
             }
             if !probe.is_empty() {
                 prop_assert_eq!(extents.contains(&probe), probe.clone().all(|byte| model.contains(&byte)));
+                prop_assert_eq!(extents.touches(&probe), probe.clone().any(|byte| model.contains(&byte)));
             }
+            check(&extents.gaps(WORLD), &(0..WORLD).filter(|byte| !model.contains(byte)).collect())?;
             prop_assert_eq!(&Extents::from_bytes(&extents.to_bytes()).unwrap(), &extents);
         }
 

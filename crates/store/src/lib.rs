@@ -23,6 +23,7 @@
 
 mod assemble;
 mod assembly;
+mod dead_blocks;
 mod disk;
 mod error;
 mod extents;
@@ -52,6 +53,7 @@ mod unsynced;
 
 pub use assemble::AssembleError;
 pub use assembly::Assembly;
+pub use dead_blocks::LiveBlocks;
 pub use error::{ReadError, StoreError};
 pub use harvest::{Harvest, HarvestError, Harvested, Scan};
 pub use health::ScrubState;

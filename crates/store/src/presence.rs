@@ -159,6 +159,22 @@ impl Presence {
         self.forgot(at.pack);
     }
 
+    /// None of these bytes of a pack is wanted any more.
+    pub(crate) fn forget_all(&mut self, pack: &PackId, bytes: &Extents) {
+        if let Some(fresh) = self.fresh.get_mut(pack) {
+            fresh.extents.remove_all(bytes);
+        }
+        if let Some(present) = self.packs.get_mut(pack) {
+            present.remove_all(bytes);
+        }
+        self.forgot(*pack);
+    }
+
+    /// What is present of a pack.
+    pub(crate) fn pack(&self, pack: &PackId) -> Extents {
+        self.packs.get(pack).cloned().unwrap_or_default()
+    }
+
     /// Nothing of a pack is wanted any more. Gives the bytes that were present.
     pub(crate) fn forget_pack(&mut self, pack: &PackId) -> u64 {
         self.fresh.remove(pack);

@@ -79,6 +79,12 @@ impl DiskFile for fs::File {
         system::write_all_at(self, bytes, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        Ok(fallocate(self, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, bytes)?)
+    }
+
     fn set_mode(&self, mode: u32) -> io::Result<()> {
         system::set_mode(self, mode)
     }
