@@ -221,7 +221,8 @@ impl Store {
         Ok(target.folder.clone())
     }
 
-    /// Whether the folder was made from this index and its files still have their sizes.
+    /// Whether the folder was made from this index and its files still have their sizes. Then it stays there: who put it
+    /// in place may have ended, or met an error, before its name was synced.
     pub(crate) fn is_assembled(&self, target: &Target, index: &Index) -> Result<bool, StoreError> {
         let known = self.ledger().folder(&target.key)?;
         if known != Some(Folder::Assembled(target.identity)) || !self.files().is_folder(&target.folder)? {
@@ -232,6 +233,7 @@ impl Store {
                 return Ok(false);
             }
         }
+        self.sync_release_names(&index.root().image)?;
         Ok(true)
     }
 
@@ -263,10 +265,11 @@ impl Store {
             tracing::warn!("a release's folder is not what its index says and is replaced");
             files.rename(&target.folder, &replaced)?;
         }
+        // What is under the release's name must not come back to it once the ledger says something else of it.
+        files.sync_folder(&self.image_folder(image))?;
         self.ledger().set_folder(&target.key, Some(Folder::Assembled(target.identity)))?;
         files.rename(&target.partial, &target.folder)?;
-        files.sync_folder(&self.image_folder(image))?;
-        files.sync_folder(self.images())?;
+        self.sync_release_names(image)?;
         files.remove(&replaced)
     }
 }

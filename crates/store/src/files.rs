@@ -5,6 +5,7 @@ use crate::{
     error::StoreError,
 };
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -96,6 +97,18 @@ impl Files {
     /// Makes new, renamed and removed names in a folder survive a power cut.
     pub(crate) fn sync_folder(&self, path: &Path) -> Result<(), StoreError> {
         self.0.sync_folder(path).map_err(|error| StoreError::io("sync", path, error))
+    }
+
+    /// Makes the name of a new file survive a power cut, and that of its folder. `done` spares the folders that were
+    /// synced for other files of the same commit.
+    pub(crate) fn sync_name(&self, path: &Path, done: &mut HashSet<PathBuf>) -> Result<(), StoreError> {
+        for folder in path.ancestors().skip(1).take(2) {
+            if !done.contains(folder) {
+                self.sync_folder(folder)?;
+                done.insert(folder.to_path_buf());
+            }
+        }
+        Ok(())
     }
 
     /// The space of the file system that holds `folder`; `None` if the system does not say.

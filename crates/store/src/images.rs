@@ -43,6 +43,7 @@ impl Store {
         {
             return Err(StoreError::NotAssembled { image: image.into(), release: release.into() });
         }
+        self.sync_release_names(image)?;
         let pointer = self.image_folder(image).join(CURRENT);
         let temporary = self.image_folder(image).join(format!(".{CURRENT}{PARTIAL}"));
         self.files().replace(&pointer, &temporary, format!("{release}\n").as_bytes())?;
@@ -82,12 +83,23 @@ impl Store {
         self.image_folder(image).join(format!("..{release}{PARTIAL}"))
     }
 
-    /// Removes a release's folder so that no half of it is ever seen under its name.
+    /// Makes the names of an image's releases survive a power cut.
+    pub(crate) fn sync_release_names(&self, image: &str) -> Result<(), StoreError> {
+        self.files().sync_folder(&self.image_folder(image))?;
+        self.files().sync_folder(self.images())
+    }
+
+    /// Removes a release's folder so that no half of it is ever seen under its name, and that it never comes back under
+    /// it: a power cut may bring back what was removed, in parts.
     pub(crate) fn remove_folder(&self, image: &str, release: &str) -> Result<(), StoreError> {
         let (folder, partial) = (self.release_folder(image, release), self.partial_folder(image, release));
-        self.files().remove(&partial)?;
         if self.files().examine(&folder)?.is_some() {
+            self.files().remove(&partial)?;
             self.files().rename(&folder, &partial)?;
+        }
+        let parent = self.image_folder(image);
+        if self.files().is_folder(&parent)? {
+            self.files().sync_folder(&parent)?;
         }
         self.files().remove(&partial)
     }

@@ -8,7 +8,7 @@ use crate::{
     error::StoreError,
     extents::Extents,
     files::Files,
-    ledger_file::{self, DbError},
+    ledger_file::{DbError, LedgerFile},
     releases::ReleaseRecord,
 };
 use bincode::{Decode, Encode};
@@ -40,8 +40,7 @@ pub(crate) enum Folder {
 
 /// The open database.
 pub(crate) struct Ledger {
-    path: PathBuf,
-    files: Files,
+    file: LedgerFile,
     database: Mutex<Option<Database>>,
 }
 
@@ -53,7 +52,7 @@ pub(crate) fn key(image: &str, release: &str) -> String {
 impl Ledger {
     /// Opens the database, makes it if it is not there.
     pub(crate) fn open(path: PathBuf, files: Files) -> Result<Self, StoreError> {
-        let ledger = Self { path, files, database: Mutex::default() };
+        let ledger = Self { file: LedgerFile::new(path, files), database: Mutex::default() };
         // Tables exist from here on, so that reading them needs no special case.
         ledger.write(|transaction| {
             transaction.open_table(PRESENCE)?;
@@ -231,18 +230,18 @@ impl Ledger {
         let mut slot = self.lock();
         let database = match slot.take() {
             Some(database) => database,
-            None => ledger_file::open(&self.files, &self.path)?,
+            None => self.file.open()?,
         };
         let result = job(&database);
         // A database that has met an error is closed: the next use opens, and where necessary repairs it.
         if result.is_ok() {
             *slot = Some(database);
         }
-        result.map_err(|error| error.explain(&self.path))
+        result.map_err(|error| error.explain(self.file.path()))
     }
 
     fn corrupt(&self, reason: String) -> StoreError {
-        StoreError::Corrupt { path: self.path.clone(), reason }
+        StoreError::Corrupt { path: self.file.path().to_path_buf(), reason }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Database>> {
@@ -345,7 +344,7 @@ mod tests {
         let place = |number: u32| Location { pack: PackId::of(b"pack"), offset: number * 1000, len: 1000 };
         store.write(&place(0), &block).unwrap();
 
-        let (path, away) = (store.ledger().path.clone(), data_dir.path().join("away"));
+        let (path, away) = (store.ledger().file.path().to_path_buf(), data_dir.path().join("away"));
         store.ledger().lock().take();
         fs::rename(&path, &away).unwrap();
         fs::write(&path, "not a database").unwrap();

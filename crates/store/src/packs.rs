@@ -75,17 +75,9 @@ impl Packs {
         self.lock().handles.remove(pack);
     }
 
-    /// Makes the name of a new pack file survive a power cut. `done` spares the folders that were synced for
-    /// other packs of the same commit.
+    /// Makes the name of a new pack file survive a power cut; see [`Files::sync_name`].
     pub(crate) fn sync_name(&self, pack: &PackId, done: &mut HashSet<PathBuf>) -> Result<(), StoreError> {
-        let path = self.path(pack);
-        for folder in path.ancestors().skip(1).take(2) {
-            if !done.contains(folder) {
-                self.files.sync_folder(folder)?;
-                done.insert(folder.to_path_buf());
-            }
-        }
-        Ok(())
+        self.files.sync_name(&self.path(pack), done)
     }
 
     fn cached(&self, pack: &PackId, for_writing: bool) -> Option<Arc<dyn DiskFile>> {

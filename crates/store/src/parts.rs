@@ -1,15 +1,16 @@
 //! Index parts: the encoded roots and pieces of indexes, one file each, named by their hash.
 //!
 //! Parts are small and can be checked by their name, so that they need no ledger: a part is here if its file
-//! hashes to its name. Their files are synced by the next commit rather than one by one.
+//! hashes to its name. Their files are synced by the next commit rather than one by one: those that were put, and
+//! those that were found, since a process before this one may have ended before it synced them.
 
 use crate::{disk::Open, error::StoreError, files::Files, store::Store};
 use branchmesh_image::{BlockId, VerifiedBlock, crypt::SEAL_OVERHEAD, index::ROOT_PLAIN_MAX};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -28,7 +29,16 @@ pub(crate) struct Parts {
     /// How many were written there so far: their names.
     count: AtomicU64,
     files: Files,
-    unsynced: Mutex<BTreeSet<BlockId>>,
+    known: Mutex<Known>,
+}
+
+/// What this process knows of parts that are here.
+#[derive(Default)]
+struct Known {
+    /// To be synced by the next commit.
+    unsynced: BTreeSet<BlockId>,
+    /// Synced by a commit. It may have been removed since.
+    synced: HashSet<BlockId>,
 }
 
 impl Store {
@@ -47,7 +57,7 @@ impl Store {
 impl Parts {
     /// Parts below `folder`.
     pub(crate) fn new(folder: PathBuf, temporary: PathBuf, files: Files) -> Self {
-        Self { folder, temporary, count: AtomicU64::default(), files, unsynced: Mutex::default() }
+        Self { folder, temporary, count: AtomicU64::default(), files, known: Mutex::default() }
     }
 
     /// The folder that holds the folders of parts.
@@ -69,9 +79,10 @@ impl Parts {
             let _ = self.files.remove(&temporary);
         }
         written?;
-        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        unsynced.insert(*part.id());
-        Ok(unsynced.len())
+        let mut known = self.known();
+        known.synced.remove(part.id());
+        known.unsynced.insert(*part.id());
+        Ok(known.unsynced.len())
     }
 
     fn write(&self, temporary: &Path, part: &VerifiedBlock) -> Result<(), StoreError> {
@@ -93,27 +104,35 @@ impl Parts {
             self.files.remove(&path)?;
             return Ok(None);
         };
+        let mut known = self.known();
+        if !known.synced.contains(id) {
+            known.unsynced.insert(*id);
+        }
         Ok(Some(part))
     }
 
-    /// Makes all parts that were put survive a power cut. A part that cannot be synced is removed.
+    /// Makes all parts that were put or found survive a power cut. A part that cannot be synced is removed: a later sync would
+    /// prove nothing.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        let parts = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
-        if parts.is_empty() {
-            return Ok(());
-        }
-        let mut folders = BTreeSet::from([self.folder.clone()]);
-        let mut outcome = Ok(());
+        let parts = std::mem::take(&mut self.known().unsynced);
+        let (mut folders, mut outcome) = (HashSet::new(), Ok(()));
         for part in parts {
             let path = self.path(&part);
-            folders.extend(path.parent().map(Path::to_path_buf));
-            if let Err(error) = self.sync_file(&path) {
+            let synced = self.sync_file(&path).and_then(|()| self.files.sync_name(&path, &mut folders));
+            if synced.is_err() {
                 let _ = self.files.remove(&path);
-                outcome = Err(error);
+            } else if let mut known = self.known()
+                && !known.unsynced.contains(&part)
+            {
+                known.synced.insert(part);
             }
+            outcome = outcome.and(synced);
         }
-        folders.iter().try_for_each(|folder| self.files.sync_folder(folder))?;
         outcome
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A part that was found rotten and removed meanwhile needs no sync. Windows syncs only what is open for writing.

@@ -78,8 +78,12 @@ impl Store {
         files.list(&temporary)?.iter().try_for_each(|path| files.remove(path))?;
         files.sync_folder(&folder)?;
         files.sync_folder(data_dir)?;
+        let ledger = folder.join("presence.redb");
+        if files.examine(&ledger)?.is_none() {
+            sync_own_name(&files, data_dir)?;
+        }
         let packs = Packs::new(packs, files.clone());
-        let ledger = Ledger::open(folder.join("presence.redb"), files.clone())?;
+        let ledger = Ledger::open(ledger, files.clone())?;
         let presence = load_presence(&files, &ledger, &packs)?;
         let store = Self {
             inner: Arc::new(Inner {
@@ -332,6 +336,19 @@ fn check_location(at: &Location) -> Result<(), StoreError> {
     let fits = at.offset.checked_add(at.len).is_some_and(|end| end <= PACK_MAX);
     if at.len == 0 || !fits {
         return Err(StoreError::BadLocation { offset: at.offset, len: at.len });
+    }
+    Ok(())
+}
+
+/// Makes the name of a new store's folder survive a power cut, and those of the folders above, which may be as new.
+/// Where the agent may not look, an administrator has made them.
+fn sync_own_name(files: &Files, data_dir: &Path) -> Result<(), StoreError> {
+    for folder in data_dir.ancestors().skip(1) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        match files.sync_folder(folder) {
+            Ok(()) | Err(StoreError::Denied { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
