@@ -26,6 +26,8 @@ mod assembly;
 mod dead_blocks;
 mod disk;
 mod error;
+#[cfg(test)]
+mod every_operation;
 mod extents;
 mod files;
 mod fill;
@@ -44,7 +46,6 @@ mod releases;
 mod retention;
 mod runs;
 #[cfg(test)]
-#[allow(dead_code, reason = "more of it is used by the tests that come next")]
 mod simulated_disk;
 mod space;
 mod store;

@@ -21,10 +21,6 @@ const PACK: &str = ".pack";
 const ON_FIRE: Failure = Failure::Error(io::ErrorKind::Other);
 const FULL: Failure = Failure::Error(io::ErrorKind::StorageFull);
 
-fn new_disk() -> SimulatedDisk {
-    SimulatedDisk::new(Path::new(DATA_DIR))
-}
-
 fn open(disk: &SimulatedDisk) -> Store {
     Store::open_on(Path::new(DATA_DIR), Arc::new(disk.clone())).unwrap()
 }
@@ -100,7 +96,7 @@ proptest! {
     fn whatever_fails_nothing_false_is_claimed_and_nothing_committed_is_lost(
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        let disk = new_disk();
+        let disk = SimulatedDisk::new();
         let mut store = open(&disk);
         // Committed, and not dropped since.
         let mut durable = BTreeSet::new();
@@ -144,7 +140,7 @@ fn write(store: &Store, numbers: std::ops::Range<u32>) -> Result<(), StoreError>
 
 #[test]
 fn blocks_of_a_failed_sync_are_forgotten_and_a_later_sync_does_not_bring_them_back() {
-    let disk = new_disk();
+    let disk = SimulatedDisk::new();
     let store = open(&disk);
     write(&store, 0..3).unwrap();
     store.commit().unwrap();
@@ -160,7 +156,7 @@ fn blocks_of_a_failed_sync_are_forgotten_and_a_later_sync_does_not_bring_them_ba
 
 #[test]
 fn a_write_that_a_failed_sync_overtakes_is_done_again() {
-    let disk = new_disk();
+    let disk = SimulatedDisk::new();
     let store = open(&disk);
     write(&store, 0..1).unwrap();
     let committer = store.clone();
@@ -177,7 +173,7 @@ fn a_write_that_a_failed_sync_overtakes_is_done_again() {
 
 #[test]
 fn a_write_to_a_pack_that_is_dropped_meanwhile_is_done_again() {
-    let disk = new_disk();
+    let disk = SimulatedDisk::new();
     let store = open(&disk);
     let dropper = store.clone();
     disk.after_next_write(move || {
@@ -190,7 +186,7 @@ fn a_write_to_a_pack_that_is_dropped_meanwhile_is_done_again() {
 
 #[test]
 fn one_failing_pack_does_not_take_the_others_with_it() {
-    let disk = new_disk();
+    let disk = SimulatedDisk::new();
     let store = open(&disk);
     write(&store, 0..BLOCKS).unwrap();
     disk.fail_next(Kind::Sync, PACK, ON_FIRE);
@@ -202,7 +198,7 @@ fn one_failing_pack_does_not_take_the_others_with_it() {
 
 #[test]
 fn a_disk_that_cannot_be_read_is_not_taken_for_rot() {
-    let disk = new_disk();
+    let disk = SimulatedDisk::new();
     let store = open(&disk);
     write(&store, 0..1).unwrap();
     let (at, block) = block(0);
@@ -213,7 +209,7 @@ fn a_disk_that_cannot_be_read_is_not_taken_for_rot() {
 
 #[test]
 fn failures_have_names() {
-    let disk = new_disk();
+    let disk = SimulatedDisk::new();
     let store = open(&disk);
     let (at, block) = block(0);
     let fail = |kind| {
@@ -230,7 +226,7 @@ fn failures_have_names() {
 
 #[test]
 fn many_threads_and_a_failing_disk_leave_an_honest_store() {
-    let disk = new_disk();
+    let disk = SimulatedDisk::new();
     let store = open(&disk);
     std::thread::scope(|scope| {
         for thread in 0..6 {

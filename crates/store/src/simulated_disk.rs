@@ -83,16 +83,12 @@ struct SimulatedFile {
 }
 
 impl SimulatedDisk {
-    /// An empty disk with the folder `data_dir`.
-    pub(crate) fn new(data_dir: &Path) -> Self {
-        let mut names = Names::new();
-        let place = names.place(data_dir).expect("a name in the root folder");
-        names.add_folder(place, 1);
-        names.sync(Path::new("/")).expect("the root folder is there");
+    /// An empty disk.
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(State {
-            names,
+            names: Names::new(),
             files: BTreeMap::new(),
-            nodes: 1,
+            nodes: 0,
             locks: BTreeMap::new(),
             handles: 0,
             boot: 0,
@@ -102,6 +98,20 @@ impl SimulatedDisk {
             fails: None,
             fails_next: Vec::new(),
             after_write: None,
+        })))
+    }
+
+    /// Another disk, as this one is now.
+    pub(crate) fn copy(&self) -> Self {
+        let state = self.state();
+        Self(Arc::new(Mutex::new(State {
+            names: state.names.clone(),
+            files: state.files.clone(),
+            locks: state.locks.clone(),
+            done: state.done.clone(),
+            fails_next: state.fails_next.clone(),
+            after_write: None,
+            ..*state
         })))
     }
 

@@ -6,7 +6,7 @@
 use super::luck::Luck;
 
 /// A file's bytes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Content {
     seen: Vec<u8>,
     durable: Vec<u8>,
@@ -14,12 +14,13 @@ pub(super) struct Content {
     changes: Vec<(Change, Fate)>,
 }
 
+#[derive(Clone)]
 enum Change {
     Write { offset: usize, bytes: Vec<u8> },
     Length(usize),
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Fate {
     /// The next sync writes it.
     Cached,

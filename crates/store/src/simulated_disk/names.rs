@@ -21,18 +21,20 @@ pub(super) type Place = (Node, OsString);
 const ROOT: Node = 0;
 
 /// All names.
+#[derive(Clone)]
 pub(super) struct Names {
     folders: BTreeMap<Node, Folder>,
     /// Changes that are not synced, in the order in which they were made.
     changes: Vec<Change>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Folder {
     seen: BTreeMap<OsString, Node>,
     durable: BTreeMap<OsString, Node>,
 }
 
+#[derive(Clone)]
 enum Change {
     Add { at: Place, node: Node },
     Take { at: Place, node: Node },

@@ -1,0 +1,276 @@
+//! What an agent does with its store, from nothing to the second release, and what the store has promised it by then.
+
+use super::world::{IMAGE, Release};
+use crate::{
+    assemble::AssembleError,
+    disk::{Disk, Found, Open},
+    error::StoreError,
+    releases::ReleaseRecord,
+    simulated_disk::SimulatedDisk,
+    store::Store,
+};
+use branchmesh_image::{BlockId, Cipher, Location, PackId};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Not there at first, nor is the folder above.
+pub(super) const DATA_DIR: &str = "/disk/data";
+/// Blocks between two commits.
+pub(super) const BATCH: usize = 3;
+/// How often an assembly that lacks blocks is begun again.
+const ROUNDS_MAX: usize = 3;
+
+/// A rollout of two releases, and what may be expected of the store by now.
+#[derive(Clone)]
+pub(super) struct Rollout<'a> {
+    old: &'a Release,
+    new: &'a Release,
+    /// Blocks that were committed and not let go.
+    durable: BTreeSet<Place>,
+    /// Index parts that were committed and not let go.
+    durable_parts: BTreeSet<BlockId>,
+    /// Releases that were recorded as complete and not let go.
+    complete: BTreeSet<&'static str>,
+    /// What `current` may say.
+    active: BTreeSet<Option<&'static str>>,
+    /// Whether the old release was let go for good.
+    is_old_gone: bool,
+    /// How many blocks were fetched, each counted as often as it was.
+    pub fetched: usize,
+}
+
+/// Where a block lies.
+type Place = (PackId, u32);
+
+impl<'a> Rollout<'a> {
+    pub(super) fn new([old, new]: &'a [Release; 2]) -> Self {
+        Self {
+            old,
+            new,
+            durable: BTreeSet::new(),
+            durable_parts: BTreeSet::new(),
+            complete: BTreeSet::new(),
+            active: BTreeSet::from([None]),
+            is_old_gone: false,
+            fetched: 0,
+        }
+    }
+
+    /// How many different blocks both releases have.
+    pub(super) fn blocks(&self) -> usize {
+        self.places().collect::<BTreeSet<_>>().len()
+    }
+
+    /// Goes on from whatever is there to the end: the new release is active, the old one is gone.
+    pub(super) fn go_on(&mut self, store: &Store) -> Result<(), AssembleError> {
+        if store.current(IMAGE)?.is_none() {
+            self.fetch(store, self.old)?;
+            self.activate(store, self.old)?;
+        }
+        if store.current(IMAGE)?.as_deref() != Some(self.new.name) {
+            self.fetch(store, self.new)?;
+            self.activate(store, self.new)?;
+        }
+        Ok(self.let_go_of_the_old(store)?)
+    }
+
+    fn fetch(&mut self, store: &Store, release: &Release) -> Result<(), AssembleError> {
+        for part in &release.parts {
+            if store.part(part.id())?.is_none() {
+                store.put_part(part)?;
+            }
+        }
+        if !store.releases()?.iter().any(|record| record.release == release.name) {
+            store.put_release(&record(release, false))?;
+        }
+        let mut assembly = store.begin_assembly(Arc::clone(&release.index), Cipher::None)?;
+        for _ in 0..ROUNDS_MAX {
+            let mut batch = 0;
+            for (at, block) in &release.blocks {
+                if store.has(at) {
+                    continue;
+                }
+                self.fetched += 1;
+                store.write(at, block)?;
+                batch += 1;
+                if batch % BATCH == 0 {
+                    self.commit(store)?;
+                    assembly.advance()?;
+                }
+            }
+            self.commit(store)?;
+            match assembly.finish(&|_| ()) {
+                Err(AssembleError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    store.put_release(&record(release, true))?;
+                    self.complete.insert(release.name);
+                    return Ok(());
+                }
+            }
+        }
+        panic!("{} still lacks blocks that were written and committed", release.name);
+    }
+
+    fn commit(&mut self, store: &Store) -> Result<(), StoreError> {
+        store.commit()?;
+        let present = self.placed().filter(|at| store.has(at)).map(place).collect::<BTreeSet<_>>();
+        self.durable.extend(present);
+        for part in self.old.parts.iter().chain(&self.new.parts) {
+            if store.part(part.id())?.is_some() {
+                self.durable_parts.insert(*part.id());
+            }
+        }
+        Ok(())
+    }
+
+    fn activate(&mut self, store: &Store, release: &Release) -> Result<(), StoreError> {
+        self.active.insert(Some(release.name));
+        store.activate(IMAGE, release.name)?;
+        self.active = BTreeSet::from([Some(release.name)]);
+        Ok(())
+    }
+
+    fn let_go_of_the_old(&mut self, store: &Store) -> Result<(), StoreError> {
+        let (packs, parts) = (self.new.packs(), self.new.part_ids());
+        self.complete.remove(self.old.name);
+        self.durable.retain(|(pack, _)| packs.contains(pack));
+        self.durable_parts.retain(|part| parts.contains(part));
+        store.retire(IMAGE, self.old.name)?;
+        self.is_old_gone = true;
+        store.drop_unreferenced(&packs)?;
+        store.drop_unreferenced_parts(&parts)
+    }
+
+    /// Whether the store keeps its promises in this process.
+    pub(super) fn expect_honest(&self, store: &Store) {
+        for (at, block) in self.old.blocks.iter().chain(&self.new.blocks) {
+            if store.has(at) {
+                let read = store.read(at, block.id());
+                let read =
+                    read.unwrap_or_else(|error| panic!("a block is claimed that is not there: {error}"));
+                assert_eq!(read.bytes(), block.bytes());
+            }
+        }
+    }
+
+    /// Whether the store that a new process has opened keeps the promises that were made to the one before.
+    pub(super) fn expect_kept(&self, disk: &SimulatedDisk, store: &Store) {
+        self.expect_honest(store);
+        for at in self.placed() {
+            assert!(!self.durable.contains(&place(at)) || store.has(at), "a committed block is gone: {at:?}");
+        }
+        for part in self.old.parts.iter().chain(&self.new.parts) {
+            let found = store.part(part.id()).unwrap();
+            assert!(
+                found.is_some() || !self.durable_parts.contains(part.id()),
+                "a committed index part is gone"
+            );
+        }
+        let current = store.current(IMAGE).unwrap();
+        assert!(
+            self.active.contains(&current.as_deref()),
+            "current names {current:?}, not {:?}",
+            self.active
+        );
+        let records = store.releases().unwrap();
+        for release in [self.old, self.new] {
+            let is_there = is_there_whole(disk, release);
+            let is_recorded = records.iter().any(|found| *found == record(release, true));
+            let is_complete = self.complete.contains(release.name);
+            assert!(is_recorded || !is_complete, "the record of {} is gone", release.name);
+            assert!(is_there || !is_complete, "the files of {} are gone", release.name);
+            assert!(is_there || current.as_deref() != Some(release.name), "the active release is gone");
+            if is_recorded {
+                assert!(
+                    release.blocks.iter().all(|(at, _)| store.has(at)),
+                    "a complete release lacks blocks"
+                );
+            }
+        }
+        if self.is_old_gone {
+            assert!(!is_there_whole(disk, self.old), "the old release is back");
+            assert!(records.iter().all(|found| found.release != self.old.name));
+        }
+        let left: Vec<PathBuf> = list(disk, &["images", IMAGE])
+            .into_iter()
+            .chain(list(disk, &["store", "tmp"]))
+            .filter(|path| path.extension().is_some() || path.starts_with("/disk/data/store/tmp"))
+            .collect();
+        assert!(left.is_empty(), "a crash has left {left:?}");
+    }
+
+    /// Whether everything is as it should be at the end, and nothing else is there.
+    pub(super) fn expect_done(&self, disk: &SimulatedDisk, store: &Store) {
+        self.expect_kept(disk, store);
+        assert_eq!(store.current(IMAGE).unwrap().as_deref(), Some(self.new.name));
+        assert_eq!(store.releases().unwrap(), [record(self.new, true)]);
+        assert_eq!(files_below(disk, &path(&["store", "packs"])), self.new.packs().len());
+        assert_eq!(files_below(disk, &path(&["store", "indexes"])), self.new.parts.len());
+        let names: Vec<PathBuf> = list(disk, &["images", IMAGE]);
+        assert_eq!(names, [path(&["images", IMAGE, self.new.name]), path(&["images", IMAGE, "current"])]);
+    }
+
+    fn placed(&self) -> impl Iterator<Item = &Location> {
+        self.old.blocks.iter().chain(&self.new.blocks).map(|(at, _)| at)
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> {
+        self.placed().map(place)
+    }
+}
+
+fn place(at: &Location) -> Place {
+    (at.pack, at.offset)
+}
+
+fn record(release: &Release, complete: bool) -> ReleaseRecord {
+    ReleaseRecord {
+        image: IMAGE.into(),
+        release: release.name.into(),
+        group: None,
+        root: release.root,
+        complete,
+        sources: vec![1, 2, 3],
+    }
+}
+
+/// Whether a release's folder is there. Half of one must never be.
+fn is_there_whole(disk: &SimulatedDisk, release: &Release) -> bool {
+    let folder = path(&["images", IMAGE, release.name]);
+    let is_there = disk.examine(&folder).is_ok();
+    if is_there {
+        expect_files(disk, &folder, release);
+    }
+    is_there
+}
+
+/// Whether a folder holds a release's files, and nothing else.
+pub(super) fn expect_files(disk: &SimulatedDisk, folder: &Path, release: &Release) {
+    for (name, content) in &release.files {
+        let path = folder.join(name);
+        let file = disk.open(&path, Open::Read).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes == *content, "{} is not what was published", path.display());
+    }
+    assert_eq!(files_below(disk, folder), release.files.len());
+}
+
+fn path(names: &[&str]) -> PathBuf {
+    names.iter().fold(PathBuf::from(DATA_DIR), |path, name| path.join(name))
+}
+
+fn list(disk: &SimulatedDisk, names: &[&str]) -> Vec<PathBuf> {
+    disk.list(&path(names)).unwrap_or_default()
+}
+
+fn files_below(disk: &SimulatedDisk, path: &Path) -> usize {
+    match disk.examine(path).unwrap() {
+        Found::File(_) => 1,
+        Found::Folder => disk.list(path).unwrap().iter().map(|path| files_below(disk, path)).sum(),
+    }
+}
