@@ -28,6 +28,11 @@ pub(crate) trait Disk: Send + Sync {
     fn examine(&self, path: &Path) -> io::Result<Found>;
     /// Makes new, renamed and removed names in a folder survive a power cut.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    /// Makes a new file `to` with the content of `from`, with which it shares its space until either is written to.
+    /// Any error where the system or the file system cannot do that; `to` may be there then.
+    fn clone_file(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// The space of the file system that holds `folder`.
     fn space(&self, folder: &Path) -> io::Result<DiskSpace>;
 }
@@ -45,6 +50,11 @@ pub(crate) trait DiskFile: Send + Sync {
     /// Gives the space of whole pages back; they read as zeros from then on, and the length stays. An error of the
     /// kind `Unsupported` where the system or the file system cannot do that.
     fn punch(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Takes the space for a part of the file that is a hole. An error of the kind `Unsupported` where the system or
+    /// the file system cannot do that.
+    fn reserve(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// Sets the lowest nine permission bits, where the system has them.

@@ -111,6 +111,19 @@ impl Files {
         Ok(())
     }
 
+    /// Makes a new file that shares its space with another one. Says whether that was possible; nothing is left if not.
+    pub(crate) fn clone_file(&self, from: &Path, to: &Path) -> bool {
+        match self.0.clone_file(from, to) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%error, path = %from.display(), "a file cannot be cloned");
+                // What cannot be removed is met again when the file is made.
+                let _ = self.0.remove(to);
+                false
+            }
+        }
+    }
+
     /// The space of the file system that holds `folder`; `None` if the system does not say.
     pub(crate) fn space(&self, folder: &Path) -> Option<DiskSpace> {
         self.0.space(folder).ok()

@@ -2,13 +2,15 @@
 
 use crate::{
     assemble::AssembleError,
+    disk::DiskFile,
     error::{ReadError, StoreError},
+    layout::Ground,
     partial::path_in,
     runs::Run,
     store::Store,
     unsynced::Unsynced,
 };
-use branchmesh_image::{BlockId, Cipher, Decoder, Index};
+use branchmesh_image::{BlobRef, BlockId, Cipher, Decoder, Index, PlainHash};
 use std::{
     collections::BTreeSet,
     path::Path,
@@ -28,14 +30,16 @@ pub(crate) struct Job<'a> {
     pub folder: &'a Path,
     /// All runs of the index.
     pub runs: &'a [Run],
+    /// What each file was before it was filled.
+    pub grounds: &'a [Ground],
     /// Where written files wait for their sync.
     pub unsynced: &'a Unsynced,
     /// Told the bytes that were written.
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
-/// Threads that read, decode and write. The machine has other work to do, and two keep a disk busy.
-const THREADS: usize = 2;
+/// Most threads that read, decode and write: four keep any disk busy.
+const THREADS_MAX: usize = 4;
 
 /// The runs that are written now, shared by the threads that do it.
 pub(crate) struct Work<'a> {
@@ -70,8 +74,9 @@ impl<'a> Work<'a> {
 
     /// Writes the runs.
     pub fn run(self) -> Outcome {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
-            for _ in 1..THREADS.min(self.todo.len()) {
+            for _ in 1..cores.min(THREADS_MAX).min(self.todo.len()) {
                 scope.spawn(|| self.take_runs());
             }
             self.take_runs();
@@ -105,19 +110,28 @@ impl<'a> Work<'a> {
     fn write(&self, run: &Run, decoder: &mut Decoder) -> Result<bool, AssembleError> {
         let Job { store, index, folder, unsynced, progress, .. } = self.job;
         let target = unsynced.open(store.files(), folder, index, run.file)?;
-        let (mut offset, mut written) = (run.offset, 0);
+        let is_clone = self.job.grounds[run.file] == Ground::Cloned;
+        let (mut offset, mut done, mut written) = (run.offset, 0, 0);
         for (number, entry) in run.numbers().zip(run.blocks(index)) {
             let length = u64::from(entry.blob.plain_len);
+            if is_clone && holds(&*target, offset, &entry.blob) {
+                progress(length);
+                (done, offset) = (done + length, offset + length);
+                continue;
+            }
             match store.read(&entry.location(), &entry.blob.id) {
                 Ok(block) => {
                     let plain = decoder
                         .decode(&entry.blob, &block)
                         .map_err(|source| AssembleError::Decode { id: entry.blob.id, source })?;
+                    if is_clone {
+                        store.space().claim(length)?;
+                    }
                     target.write_all_at(&plain, offset).map_err(|error| {
                         StoreError::io("write", &path_in(folder, &index.files()[run.file]), error)
                     })?;
                     progress(length);
-                    written += length;
+                    (done, written) = (done + length, written + length);
                 }
                 // Going on finds all of them at once.
                 Err(ReadError::NotHere(_)) => self.to_fetch(number, false),
@@ -127,7 +141,7 @@ impl<'a> Work<'a> {
             offset += length;
         }
         unsynced.wrote(folder, index, run.file, target, written)?;
-        Ok(offset - run.offset == written)
+        Ok(offset - run.offset == done)
     }
 
     fn to_fetch(&self, number: u32, rotten: bool) {
@@ -139,6 +153,13 @@ impl<'a> Work<'a> {
     fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a file has a block's plaintext at `offset`.
+fn holds(file: &dyn DiskFile, offset: u64, blob: &BlobRef) -> bool {
+    let mut plain = vec![0; blob.plain_len as usize];
+    // What cannot be read is written anew.
+    file.read_exact_at(&mut plain, offset).is_ok() && PlainHash::of(&plain) == blob.plain
 }
 
 impl Found {

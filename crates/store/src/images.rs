@@ -89,6 +89,24 @@ impl Store {
         self.files().sync_folder(self.images())
     }
 
+    /// The folders of an image's assembled releases, the active one first, without `folder`.
+    pub(crate) fn assembled_beside(&self, image: &str, folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+        let current = self.current(image)?;
+        let mut releases: Vec<(bool, PathBuf)> = Vec::new();
+        for (key, state) in self.ledger().folders()? {
+            let of_image = key.split_once('@').filter(|(other, _)| *other == image);
+            if let (Some((_, release)), Folder::Assembled(_)) = (of_image, state) {
+                let is_current = current.as_deref() == Some(release);
+                releases.push((!is_current, self.release_folder(image, release)));
+            }
+        }
+        releases.sort();
+        let others = releases.into_iter().map(|(_, path)| path).filter(|path| path != folder);
+        others
+            .filter_map(|path| self.files().is_folder(&path).map(|is| is.then_some(path)).transpose())
+            .collect()
+    }
+
     /// Removes a release's folder so that no half of it is ever seen under its name, and that it never comes back under
     /// it: a power cut may bring back what was removed, in parts.
     pub(crate) fn remove_folder(&self, image: &str, release: &str) -> Result<(), StoreError> {

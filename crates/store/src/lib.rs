@@ -34,6 +34,7 @@ mod fill;
 mod harvest;
 mod health;
 mod images;
+mod layout;
 mod ledger;
 mod ledger_file;
 mod packs;

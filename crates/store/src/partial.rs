@@ -6,6 +6,7 @@ use crate::{
     error::StoreError,
     files::Files,
     fill::{Job, Work},
+    layout::{self, Ground},
     runs::Run,
     store::Store,
     unsynced::Unsynced,
@@ -27,7 +28,8 @@ pub(crate) struct Partial {
     here: Vec<u8>,
     /// Bytes of runs that are not written.
     left: u64,
-    laid_out: bool,
+    /// What each file was before it was filled; none before the files are made.
+    grounds: Vec<Ground>,
     unsynced: Unsynced,
 }
 
@@ -40,7 +42,7 @@ impl Partial {
             here: vec![0; runs.len()],
             left: runs.iter().map(|run| run.bytes(index)).sum(),
             runs,
-            laid_out: false,
+            grounds: Vec::new(),
             unsynced: Unsynced::default(),
         }
     }
@@ -88,7 +90,7 @@ impl Partial {
     ) -> Result<(), AssembleError> {
         self.lay_out(store, index)?;
         let (folder, runs, unsynced) = (self.folder.as_path(), self.runs.as_slice(), &self.unsynced);
-        let job = Job { store, index, cipher, folder, runs, unsynced, progress };
+        let job = Job { store, index, cipher, folder, runs, grounds: &self.grounds, unsynced, progress };
         let outcome = Work::new(job, todo).run();
         todo.iter().for_each(|run| self.here[*run] = 0);
         for run in outcome.written {
@@ -124,29 +126,30 @@ impl Partial {
         }
     }
 
-    /// Makes the files, each one hole, at the first time. Each time the disk must have room for all that they will
-    /// still get: blocks that arrive take space too.
+    /// Makes the files at the first time. Each time the disk must have room for all that they will still get: blocks
+    /// that arrive take space too.
     fn lay_out(&mut self, store: &Store, index: &Index) -> Result<(), StoreError> {
-        if self.laid_out {
-            return store.space().check(&self.folder, self.left);
+        if !self.grounds.is_empty() {
+            return store.space().check(&self.folder, self.unreserved(index));
         }
         store.files().remove(&self.folder)?;
         store.files().create_folder(&self.folder)?;
-        store.space().check(&self.folder, self.left)?;
-        index.files().iter().try_for_each(|file| create(store.files(), &self.folder, file))?;
-        self.laid_out = true;
-        Ok(())
+        let others = store.assembled_beside(&index.root().image, &self.folder)?;
+        for file in index.files() {
+            self.grounds.push(layout::make(store, &self.folder, &others, (index, file))?);
+        }
+        store.space().check(&self.folder, self.unreserved(index))
+    }
+
+    /// Bytes that are not written and have no space yet. Those of clones take theirs as they are written.
+    fn unreserved(&self, index: &Index) -> u64 {
+        let runs = self.runs.iter().zip(&self.written);
+        let runs = runs.filter(|(run, written)| !**written && self.grounds[run.file] == Ground::Empty);
+        runs.map(|(run, _)| run.bytes(index)).sum()
     }
 }
 
 /// A file's path inside the release's folder. The index has checked each component.
 pub(crate) fn path_in(folder: &Path, file: &FileEntry) -> PathBuf {
     file.path.split('/').fold(folder.to_path_buf(), |path, component| path.join(component))
-}
-
-/// Makes a file that is one hole; runs fill in the data.
-fn create(files: &Files, folder: &Path, file: &FileEntry) -> Result<(), StoreError> {
-    let path = path_in(folder, file);
-    let created = files.open(&path, Open::CreateNew)?;
-    created.set_length(file.size).map_err(|error| StoreError::io("create", &path, error))
 }

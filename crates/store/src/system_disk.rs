@@ -56,6 +56,10 @@ impl Disk for SystemDisk {
         system::sync_folder(path)
     }
 
+    fn clone_file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        reflink_copy::reflink(from, to)
+    }
+
     fn space(&self, folder: &Path) -> io::Result<DiskSpace> {
         let stats = fs4::statvfs(folder)?;
         Ok(DiskSpace { free: stats.available_space(), total: stats.total_space() })
@@ -81,8 +85,13 @@ impl DiskFile for fs::File {
 
     #[cfg(target_os = "linux")]
     fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
-        use rustix::fs::{FallocateFlags, fallocate};
-        Ok(fallocate(self, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, bytes)?)
+        use rustix::fs::FallocateFlags;
+        fallocate(self, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, bytes)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn reserve(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        fallocate(self, rustix::fs::FallocateFlags::empty(), offset, bytes)
     }
 
     fn set_mode(&self, mode: u32) -> io::Result<()> {
@@ -100,6 +109,16 @@ impl DiskFile for fs::File {
     fn try_lock(&self) -> Result<(), fs::TryLockError> {
         fs::File::try_lock(self)
     }
+}
+
+#[cfg(target_os = "linux")]
+fn fallocate(file: &fs::File, flags: rustix::fs::FallocateFlags, offset: u64, bytes: u64) -> io::Result<()> {
+    use rustix::io::Errno;
+    rustix::fs::fallocate(file, flags, offset, bytes).map_err(|error| match error {
+        // File systems say both for what they cannot do.
+        Errno::OPNOTSUPP | Errno::NOSYS => io::ErrorKind::Unsupported.into(),
+        other => other.into(),
+    })
 }
 
 #[cfg(unix)]
