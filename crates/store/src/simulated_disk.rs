@@ -305,6 +305,16 @@ impl Disk for SimulatedDisk {
         state.names.sync(path)
     }
 
+    fn clone_file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.look(from)?;
+        let from = state.names.find(from)?;
+        let node = state.create_file(to)?;
+        let bytes = state.files.get(&from).map(Content::seen).unwrap_or_default();
+        state.files.entry(node).or_default().write(&bytes, 0);
+        Ok(())
+    }
+
     fn space(&self, _folder: &Path) -> io::Result<DiskSpace> {
         Ok(DiskSpace { free: u64::MAX / 4, total: u64::MAX / 2 })
     }
@@ -368,6 +378,19 @@ impl DiskFile for SimulatedFile {
         let after = self.disk.state().after_write.take();
         after.into_iter().for_each(|after| after());
         Ok(())
+    }
+
+    fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        self.change(Kind::Write, |content, outcome| {
+            outcome?;
+            let end = at(offset + bytes).min(content.len());
+            content.write(&vec![0; end.saturating_sub(at(offset))], at(offset));
+            Ok(())
+        })
+    }
+
+    fn reserve(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
+        self.change(Kind::Write, |_, outcome| Ok(outcome?))
     }
 
     fn set_mode(&self, _mode: u32) -> io::Result<()> {

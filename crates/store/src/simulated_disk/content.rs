@@ -35,6 +35,11 @@ impl Content {
         self.seen.len()
     }
 
+    /// All that a reader sees.
+    pub(super) fn seen(&self) -> Vec<u8> {
+        self.seen.clone()
+    }
+
     /// Fills `buffer`; whether there was so much.
     pub(super) fn read(&self, buffer: &mut [u8], offset: usize) -> bool {
         let Some(bytes) = self.seen.get(offset..offset + buffer.len()) else { return false };
