@@ -127,6 +127,18 @@ pub enum StoreError {
         release: String,
     },
     /// More than the ledger takes.
+    #[error(
+        "the record of the image {image} would have {bytes} bytes, at most {max} are kept: unpin some releases"
+    )]
+    ImageRecordTooLarge {
+        /// The image.
+        image: String,
+        /// The size that it would have.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// More than the ledger takes.
     #[error("the record of {image}@{release} has {bytes} bytes, at most {max} are kept")]
     RecordTooLarge {
         /// The image.

@@ -24,7 +24,8 @@ pub(crate) fn check(image: &str, release: &str) -> Result<(), StoreError> {
     check_one(release)
 }
 
-fn check_one(name: &str) -> Result<(), StoreError> {
+/// Checks one of them.
+pub(crate) fn check_one(name: &str) -> Result<(), StoreError> {
     check_name(name)?;
     if name.starts_with('.') || name.eq_ignore_ascii_case(CURRENT) {
         return Err(StoreError::ReservedName(name.into()));

@@ -1,13 +1,14 @@
 //! The ledger: what this node may claim, in `presence.redb`.
 //!
-//! Four tables: the ranges present of each pack, the releases, the folders that releases were assembled to, and single
-//! values. Each write is one durable transaction. redb refuses to work after an I/O error until it is opened again; the
+//! Five tables: the ranges present of each pack, the releases, the folders that releases were assembled to, what people
+//! decided about images, and single values. Each write is one durable transaction. redb refuses to work after an I/O error until it is opened again; the
 //! ledger does that at the next use, so that a disk that was full and has space again needs no restart.
 
 use crate::{
     error::StoreError,
     extents::Extents,
     files::Files,
+    image_record::ImageRecord,
     ledger_file::{DbError, LedgerFile},
     releases::ReleaseRecord,
 };
@@ -23,6 +24,7 @@ const PRESENCE: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("presen
 /// With each release's place in the order of arrival.
 const RELEASES: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("releases v1");
 const FOLDERS: TableDefinition<&str, &[u8]> = TableDefinition::new("folders v1");
+const IMAGES: TableDefinition<&str, &[u8]> = TableDefinition::new("images v1");
 /// Single values that must survive a restart, by name.
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks v1");
 
@@ -58,6 +60,7 @@ impl Ledger {
             transaction.open_table(PRESENCE)?;
             transaction.open_table(RELEASES)?;
             transaction.open_table(FOLDERS)?;
+            transaction.open_table(IMAGES)?;
             transaction.open_table(MARKS)?;
             Ok(())
         })?;
@@ -181,6 +184,37 @@ impl Ledger {
             match folder {
                 Some(folder) => table.insert(key, codec::encode(&folder).as_slice())?,
                 None => table.remove(key)?,
+            };
+            Ok(())
+        })
+    }
+
+    /// What is remembered of images.
+    pub(crate) fn images(&self) -> Result<Vec<(String, ImageRecord)>, StoreError> {
+        let rows = self.read(|transaction| {
+            let table = transaction.open_table(IMAGES)?;
+            let mut rows = Vec::new();
+            for row in table.iter()? {
+                let (image, record) = row?;
+                rows.push((image.value().to_owned(), ImageRecord::from_bytes(record.value())));
+            }
+            Ok(rows)
+        })?;
+        rows.into_iter()
+            .map(|(image, record)| match record {
+                Ok(record) => Ok((image, record)),
+                Err(error) => Err(self.corrupt(format!("the record of the image {image}: {error}"))),
+            })
+            .collect()
+    }
+
+    /// Replaces or removes what is remembered of an image.
+    pub(crate) fn put_image(&self, image: &str, record: Option<&[u8]>) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(IMAGES)?;
+            match record {
+                Some(record) => table.insert(image, record)?,
+                None => table.remove(image)?,
             };
             Ok(())
         })
@@ -315,6 +349,15 @@ mod tests {
             .unwrap();
         let error = ledger.releases().unwrap_err().to_string();
         assert!(error.contains("xp@7") && error.contains("remove this file"), "{error}");
+    }
+
+    #[test]
+    fn a_torn_record_of_an_image_is_named_and_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = open(&folder.path().join("presence.redb")).unwrap();
+        ledger.put_image("xp", Some(&b"torn"[..])).unwrap();
+        let error = ledger.images().unwrap_err().to_string();
+        assert!(error.contains("the image xp") && error.contains("remove this file"), "{error}");
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //!
 //! ```text
 //! <data_dir>/store/lock                            held while the store is open
-//! <data_dir>/store/presence.redb                   ledger: ranges present, release records
-//! <data_dir>/store/harvest.redb                     where pieces of this machine's files lie; may be removed
+//! <data_dir>/store/presence.redb                   ledger: ranges present, what is known of releases and images
+//! <data_dir>/store/harvest.redb                    where pieces of this machine's files lie; may be removed
 //! <data_dir>/store/packs/ab/<64 hex>.pack          packs with holes
 //! <data_dir>/store/indexes/ab/<64 hex>             encoded index parts
 //! <data_dir>/store/tmp/                            index parts that are being written
@@ -33,6 +33,7 @@ mod files;
 mod fill;
 mod harvest;
 mod health;
+mod image_record;
 mod images;
 mod layout;
 mod ledger;
@@ -59,6 +60,7 @@ pub use dead_blocks::LiveBlocks;
 pub use error::{ReadError, StoreError};
 pub use harvest::{Harvest, HarvestError, Harvested, Scan};
 pub use health::ScrubState;
+pub use image_record::{Hold, ImageRecord};
 pub use releases::{ReleaseRecord, SOURCES_MAX};
 pub use space::{Floor, Usage};
 pub use store::Store;

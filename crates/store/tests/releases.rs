@@ -4,7 +4,7 @@
 
 mod common;
 
-use branchmesh_store::{SOURCES_MAX, Store, StoreError};
+use branchmesh_store::{Hold, ImageRecord, SOURCES_MAX, Store, StoreError};
 use common::{Sample, noise, pack_path};
 use std::{collections::HashSet, fs};
 
@@ -138,4 +138,29 @@ fn a_retired_release_leaves_no_file_and_its_packs_go_when_nobody_refers_to_them(
     // What was dropped can come back.
     old.store(&store);
     old.assert_is_in(&old.assemble(&store).unwrap());
+}
+
+#[test]
+fn what_was_decided_about_an_image_is_there_again_after_a_restart() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let store = Store::open(data_dir.path()).unwrap();
+    let mut record = ImageRecord {
+        pinned: ["6".to_owned(), "5".into()].into(),
+        asked: ["7".to_owned()].into(),
+        hold: Some(Hold { release: "6".into(), past: 9 }),
+        told_ready: [sample("6").record(true).root.id].into(),
+        told_active: Some("6".into()),
+    };
+    store.put_image("xp", &record).unwrap();
+    store.put_image("win", &record).unwrap();
+    record.hold = None;
+    store.put_image("xp", &record).unwrap();
+    store.put_image("win", &ImageRecord::default()).unwrap();
+    drop(store);
+    let store = Store::open(data_dir.path()).unwrap();
+    assert_eq!(store.images_remembered().unwrap(), [("xp".to_owned(), record.clone())]);
+
+    assert!(matches!(store.put_image("current", &record), Err(StoreError::ReservedName(_))));
+    record.pinned = (0..10_000).map(|number| format!("{number:0>200}")).collect();
+    assert!(matches!(store.put_image("xp", &record), Err(StoreError::ImageRecordTooLarge { .. })));
 }
