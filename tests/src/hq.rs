@@ -96,13 +96,26 @@ impl Headquarters {
     /// # Panics
     /// If the command fails.
     pub fn issue(&self, name: &str, site: &str, groups: &[&str], out: &Path) {
-        let options = ["--name", name, "--site", site, "--out"];
-        let mut command = Command::new(branchmesh());
-        command.args(["ca", "issue", "--dir"]).arg(self.ca()).args(options).arg(out);
+        let mut command = self.issue_command(name, site, out);
         groups.iter().for_each(|group| {
             command.args(["--group", group]);
         });
         run(&mut command, COMMAND_LIMIT).expect_ok();
+    }
+
+    /// Issues a device certificate for a seed into `out`.
+    ///
+    /// # Panics
+    /// If the command fails.
+    pub fn issue_seed(&self, name: &str, site: &str, out: &Path) {
+        run(self.issue_command(name, site, out).args(["--role", "seed"]), COMMAND_LIMIT).expect_ok();
+    }
+
+    fn issue_command(&self, name: &str, site: &str, out: &Path) -> Command {
+        let mut command = Command::new(branchmesh());
+        command.args(["ca", "issue", "--dir"]).arg(self.ca());
+        command.args(["--name", name, "--site", site, "--out"]).arg(out);
+        command
     }
 
     /// Publishes files, and says how the repository grew by it.

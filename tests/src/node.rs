@@ -1,7 +1,13 @@
 //! One node: its folder, its certificate, its settings, and its agent when it runs.
 
 use crate::{
-    binary::branchmesh, hq::Headquarters, images, place::Place, process::Process, run::run, status::Status,
+    binary::branchmesh,
+    hq::Headquarters,
+    images,
+    place::Place,
+    process::Process,
+    run::{Finished, run},
+    status::Status,
     wait,
 };
 use serde::Serialize;
@@ -53,11 +59,17 @@ pub struct Settings {
     pub harvest: Vec<PathBuf>,
     /// How often it reads everything again.
     pub scrub: String,
+    /// What it does with a new release: `auto`, `suggest` or `manual`.
+    pub update: String,
+    /// How many releases of an image it keeps.
+    pub keep_releases: u32,
     /// How it gets to its origins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub access: BTreeMap<String, String>,
     /// What it leaves free on the disk.
     pub free_space_floor: String,
+    /// Commands that it runs, and how long they may take.
+    pub hooks: Hooks,
     /// Who it is.
     pub identity: IdentityFiles,
     /// Whom it believes.
@@ -66,6 +78,23 @@ pub struct Settings {
     pub keys: BTreeMap<String, PathBuf>,
     /// What is known of the machine.
     pub facts: BTreeMap<String, String>,
+}
+
+/// The commands that a node runs when something happens to a release.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Hooks {
+    /// When its files are in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Vec<String>>,
+    /// When it has become the current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activated: Option<Vec<String>>,
+    /// When it cannot go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Vec<String>>,
+    /// How long each may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
 }
 
 /// The files of a device's identity.
@@ -146,7 +175,10 @@ impl Node {
             scrub: "14d".into(),
             // A developer's disk is often fuller than a client's may be.
             free_space_floor: "1%".into(),
+            update: "auto".into(),
+            keep_releases: 2,
             access: BTreeMap::new(),
+            hooks: Hooks::default(),
             identity: IdentityFiles::in_folder(&identity),
             trust: TrustFiles { root: hq.root_of_trust() },
             keys: BTreeMap::new(),
@@ -165,6 +197,17 @@ impl Node {
         hq.issue(&self.name, &self.settings.site, &[group], &identity);
         self.settings.identity = IdentityFiles::in_folder(&identity);
         self.settings.keys.insert(group.into(), hq.content_key(group));
+    }
+
+    /// Makes it a seed: by its certificate and its setting.
+    ///
+    /// # Panics
+    /// If the certificate cannot be issued.
+    pub fn make_seed(&mut self, hq: &Headquarters) {
+        let identity = self.folder.join("identity-seed");
+        hq.issue_seed(&self.name, &self.settings.site, &identity);
+        self.settings.identity = IdentityFiles::in_folder(&identity);
+        self.settings.role = "seed".into();
     }
 
     /// Starts its agent; doesn't wait for it.
@@ -245,6 +288,21 @@ impl Node {
         let answer = run(command.args(["status", "--json", "--http", &http]), STATUS_LIMIT);
         let status = answer.ok().then(|| serde_json::from_str(&answer.stdout));
         status.map(|status| status.unwrap_or_else(|error| panic!("{error}\n{}", answer.describe())))
+    }
+
+    /// Has its agent do something about a release, such as `pin` `desk@1`.
+    #[must_use]
+    pub fn request(&self, verb: &str, about: &str) -> Finished {
+        let http = self.settings.http.to_string();
+        let mut command = self.place.command(branchmesh());
+        run(command.args([verb, about, "--json", "--http", &http]), STATUS_LIMIT)
+    }
+
+    /// The release that `current` names.
+    #[must_use]
+    pub fn current(&self, image: &str) -> Option<String> {
+        let pointer = self.release_folder(image, "current");
+        fs::read_to_string(pointer).ok().map(|text| text.trim().to_owned())
     }
 
     /// Waits until its status is as `wanted` says.

@@ -71,6 +71,18 @@ pub struct ReleaseStatus {
     pub blocks: Share,
     /// Encoded bytes.
     pub bytes: Bytes,
+    /// Bytes that it takes to fetch it, if it is only announced.
+    pub cost: Option<u64>,
+    /// Whether it was pinned.
+    pub pinned: bool,
+    /// Whether somebody made it current.
+    pub held: bool,
+    /// Whether the repository has it no longer.
+    pub withdrawn: bool,
+    /// Why it stays.
+    pub kept: Option<String>,
+    /// Its place among those that go.
+    pub goes: Option<u32>,
 }
 
 /// A part of a whole.
@@ -111,6 +123,12 @@ impl Status {
     #[must_use]
     pub fn release(&self, image: &str, release: &str) -> Option<&ReleaseStatus> {
         self.releases.iter().find(|entry| entry.image == image && entry.release == release)
+    }
+
+    /// Whether a release is in this state.
+    #[must_use]
+    pub fn is(&self, image: &str, release: &str, state: &str) -> bool {
+        self.release(image, release).is_some_and(|found| found.state == state)
     }
 
     /// All that it complains of: its problems, and why its releases wait or failed.

@@ -10,6 +10,7 @@ use crate::{
     throttle::TokenBucket,
     transfer::Writer,
     units::{Rate, Space},
+    versions::Versions,
 };
 use async_trait::async_trait;
 use branchmesh_mesh::{Credentials, IdentityError, Mesh, MeshConfig, MeshError};
@@ -102,6 +103,7 @@ impl Agent {
             Space::Percent(percent) => Floor::Percent(percent),
             Space::Bytes(bytes) => Floor::Bytes(bytes),
         });
+        let versions = Versions::load(&store)?;
         let origins = open_origins(&settings)?;
         let (content_keys, key_problems) = read_content_keys(&settings);
         let trust = open_trust(&settings, content_keys.clone())?;
@@ -144,7 +146,7 @@ impl Agent {
             }
         });
         info!(http = %http_address, listen = ?listen, "the agent runs");
-        let running = tokio::spawn(Loop::new(shared, writer).run(events, happened, stop.clone()));
+        let running = tokio::spawn(Loop::new(shared, versions, writer).run(events, happened, stop.clone()));
         Ok(Self { stop, running, serving, http: http_address, listen })
     }
 

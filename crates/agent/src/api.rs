@@ -4,8 +4,9 @@
 //! foreign web page cannot send without asking first (CORS preflight, which is not answered).
 
 use crate::{
-    happening::{GetAnswer, GetError, Happening},
+    happening::Happening,
     metrics,
+    requests::{Refused, ReleaseRequest, Verb},
     shared::Shared,
     status::StatusView,
 };
@@ -30,14 +31,6 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// What a file of an image may do in a browser: nothing.
 const IMAGE_SECURITY_POLICY: &str = "default-src 'none'; sandbox";
 
-/// The body of `POST /api/v1/get`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GetRequest {
-    /// `NAME`, `NAME@CHANNEL` or `NAME@RELEASE`.
-    pub image: String,
-}
-
 /// Why the API did not do what was asked, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ApiError {
@@ -46,15 +39,19 @@ pub struct ApiError {
 }
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/", get(|| page("text/html; charset=utf-8", include_str!("dashboard/index.html"))))
         .route("/app.js", get(|| page("text/javascript; charset=utf-8", include_str!("dashboard/app.js"))))
         .route("/style.css", get(|| page("text/css; charset=utf-8", include_str!("dashboard/style.css"))))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics_text))
         .route("/api/v1/status", get(status))
-        .route("/api/v1/get", post(get_release))
-        .route("/images/{image}/{release}/{*file}", get(image_file))
+        .route("/images/{image}/{release}/{*file}", get(image_file));
+    let verbs = Verb::ALL.into_iter().fold(router, |router, verb| {
+        let comply = move |shared, request| ask_about_release(shared, verb, request);
+        router.route(&format!("/api/v1/{}", verb.name()), post(comply))
+    });
+    verbs
         .layer(middleware::map_response(harden))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), check_host))
         .with_state(shared)
@@ -118,25 +115,38 @@ async fn ask(shared: &Shared) -> Option<StatusView> {
     view.await.ok()
 }
 
-async fn get_release(State(shared): State<Arc<Shared>>, Json(request): Json<GetRequest>) -> Response {
-    let subscription = match request.image.parse() {
-        Ok(subscription) => subscription,
+async fn ask_about_release(
+    State(shared): State<Arc<Shared>>,
+    verb: Verb,
+    Json(request): Json<ReleaseRequest>,
+) -> Response {
+    let about = match request.image.parse() {
+        Ok(about) => about,
         Err(error) => return failed(StatusCode::BAD_REQUEST, crate::in_words(&error)),
     };
-    let (answer, answered) = oneshot::channel::<Result<GetAnswer, GetError>>();
-    shared.tell(Happening::Get(subscription, answer)).await;
+    let (answer, answered) = oneshot::channel();
+    shared.tell(Happening::Asked(verb, about, answer)).await;
     match answered.await {
         Ok(Ok(answer)) => Json(answer).into_response(),
-        Ok(Err(error)) => {
-            let status = match error {
-                GetError::NotYet => StatusCode::SERVICE_UNAVAILABLE,
-                GetError::Expired | GetError::Unsuitable { .. } => StatusCode::CONFLICT,
-                GetError::Unknown(_) => StatusCode::NOT_FOUND,
-                GetError::NotOneImage => StatusCode::BAD_REQUEST,
-            };
-            failed(status, error.to_string())
-        }
+        Ok(Err(refused)) => failed(status_of(&refused), crate::in_words(&refused)),
         Err(_) => stopping(),
+    }
+}
+
+fn status_of(refused: &Refused) -> StatusCode {
+    match refused {
+        Refused::NotYet => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::Unknown(_) => StatusCode::NOT_FOUND,
+        Refused::NotOneImage => StatusCode::BAD_REQUEST,
+        Refused::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Refused::Expired
+        | Refused::Unsuitable { .. }
+        | Refused::Withdrawn { .. }
+        | Refused::NotComplete { .. }
+        | Refused::NothingActive { .. }
+        | Refused::NothingOlder { .. }
+        | Refused::NotOlder { .. }
+        | Refused::SeveralPinned { .. } => StatusCode::CONFLICT,
     }
 }
 

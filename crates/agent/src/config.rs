@@ -3,8 +3,10 @@
 //! A [`Layer`] is what was written down somewhere, every setting optional; [`Settings`] is what it means. Flags
 //! stand above `BRANCHMESH_…` variables, these above the file, the file above the defaults.
 
+pub use crate::choices::{RoleSetting, Update, WanSetting};
 use crate::{
     access::AccessLayer,
+    hooks::{HookSettings, HooksLayer},
     units::{Rate, Space, Span},
 };
 use branchmesh_repo::{Access, Facts, Subscription, SubscriptionError};
@@ -51,7 +53,7 @@ pub struct Layer {
     /// How many releases of an image stay on the disk
     #[arg(long, env = "BRANCHMESH_KEEP_RELEASES", value_name = "N")]
     pub keep_releases: Option<u32>,
-    /// What to do with a new release: fetch it, or only announce it
+    /// What to do with a new release: fetch it and make it current, suggest it, or leave both to commands
     #[arg(long, env = "BRANCHMESH_UPDATE")]
     pub update: Option<Update>,
     /// Whether to use blocks that are already on this machine
@@ -82,6 +84,10 @@ pub struct Layer {
     #[command(flatten)]
     #[serde(default)]
     pub access: AccessLayer,
+    /// Whom to tell what happens to releases
+    #[command(flatten)]
+    #[serde(default)]
+    pub hooks: HooksLayer,
     /// Who this node is
     #[command(flatten)]
     #[serde(default)]
@@ -124,40 +130,6 @@ pub struct TrustLayer {
     pub root: Option<PathBuf>,
 }
 
-/// Setting `role`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum RoleSetting {
-    /// First in line for the WAN.
-    Seed,
-    /// Everything else.
-    Client,
-}
-
-/// Setting `wan`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum WanSetting {
-    /// Use it when this node's rank says so.
-    Fetcher,
-    /// Only when no other live member may.
-    LastResort,
-    /// Never.
-    Never,
-}
-
-/// Setting `update`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Update {
-    /// Fetch and activate.
-    Auto,
-    /// Announce; fetch when asked to.
-    Suggest,
-    /// Fetch when asked to.
-    Manual,
-}
-
 /// What the agent works with: every setting has a value and was checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -171,6 +143,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// `[access]`
     pub access: Access,
+    /// `[hooks]`
+    pub hooks: HookSettings,
     /// `subscribe`
     pub subscribe: Vec<Subscription>,
     /// `listen`
@@ -291,6 +265,7 @@ impl Layer {
             *path = folder.join(&*path);
         }
         layer.access.anchor(folder);
+        layer.hooks.anchor(folder);
         Ok(layer)
     }
 
@@ -322,6 +297,7 @@ impl Layer {
             wan_limit: self.wan_limit.or(below.wan_limit),
             lan_limit: self.lan_limit.or(below.lan_limit),
             access: self.access.over(below.access),
+            hooks: self.hooks.over(below.hooks),
             identity: IdentityLayer {
                 ca: self.identity.ca.or(below.identity.ca),
                 cert: self.identity.cert.or(below.identity.cert),
@@ -345,6 +321,7 @@ impl Layer {
             },
             origins: self.origins.unwrap_or_default(),
             access: self.access.settle(),
+            hooks: self.hooks.settle(),
             subscribe: subscribe.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
             listen: self.listen.unwrap_or_else(|| LISTEN_DEFAULT.parse().expect("a literal address")),
             http: self.http.unwrap_or_else(|| HTTP_DEFAULT.parse().expect("a literal address")),

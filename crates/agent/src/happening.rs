@@ -1,8 +1,13 @@
 //! What tasks and callers tell the agent's loop.
 
-use crate::{shared::Held, status::StatusView};
+use crate::{
+    hooks::{HookError, Notice},
+    requests::{Refused, ReleaseAnswer, Verb},
+    shared::Held,
+    status::StatusView,
+};
 use branchmesh_exchange::{Outcome, TransferId};
-use branchmesh_repo::{Catalog, CatalogEntry, Subscription, Unmet};
+use branchmesh_repo::{Catalog, CatalogEntry, Subscription};
 use branchmesh_store::ReleaseRecord;
 use branchmesh_wire::{BlockSet, IndexId, NodeId};
 use std::{path::PathBuf, sync::Arc};
@@ -30,8 +35,10 @@ pub(crate) enum Happening {
     Assembled(IndexId, Assembled),
     /// Somebody asks for the status.
     Status(oneshot::Sender<StatusView>),
-    /// Somebody wants a release whatever the subscriptions say.
-    Get(Subscription, oneshot::Sender<Result<GetAnswer, GetError>>),
+    /// Somebody asks for something about a release.
+    Asked(Verb, Subscription, oneshot::Sender<Result<ReleaseAnswer, Refused>>),
+    /// A hook has ended.
+    Told(Box<Notice>, Result<String, HookError>),
 }
 
 /// One block of a transfer.
@@ -68,6 +75,8 @@ pub(crate) struct Indexed {
     pub have: BlockSet,
     /// What an earlier run wrote down.
     pub record: Option<ReleaseRecord>,
+    /// Whether it was wanted when this began: then local origins were asked for its blocks.
+    pub wanted: bool,
 }
 
 /// How putting the files in place ended.
@@ -78,40 +87,4 @@ pub(crate) enum Assembled {
     Lacking(Vec<u32>),
     /// Something else, in words.
     Failed(String),
-}
-
-/// Why a release is not fetched.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum GetError {
-    /// Nothing is known of the repository yet.
-    #[error("no metadata of the repository has arrived yet")]
-    NotYet,
-    /// What is known of it is too old.
-    #[error(
-        "the signed metadata has expired, so that nothing new is begun: run branchmesh repo refresh there"
-    )]
-    Expired,
-    /// The release is not for this machine.
-    #[error("{release} is not for this machine: {unmet}")]
-    Unsuitable {
-        /// The release.
-        release: String,
-        /// What it needs.
-        unmet: Unmet,
-    },
-    /// The repository has no such release.
-    #[error("the repository has no {0}: see branchmesh repo list")]
-    Unknown(Subscription),
-    /// Not one image.
-    #[error("name one image: NAME, NAME@CHANNEL or NAME@RELEASE")]
-    NotOneImage,
-}
-
-/// What the asker of `POST /api/v1/get` may wait for.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct GetAnswer {
-    /// Name of the image.
-    pub image: String,
-    /// The release that was chosen.
-    pub release: String,
 }

@@ -5,16 +5,25 @@
 //! how it ended. Only this crate knows both the brain and the shell.
 
 mod access;
+mod activation;
 mod agent;
 mod api;
 mod assembly;
+mod choices;
+mod comply;
 pub mod config;
+mod following;
 mod happening;
 mod harvest;
+mod hooks;
 mod idle;
+mod keeping;
 mod metrics;
 mod problems;
+mod release_view;
 mod releases;
+mod requests;
+mod retire;
 mod rollout;
 mod run;
 mod scrub;
@@ -25,15 +34,17 @@ pub mod status;
 mod throttle;
 mod transfer;
 pub mod units;
+mod versions;
 mod view;
 mod wishes;
 
 pub use access::AccessLayer;
 pub use agent::{Agent, AgentError};
-pub use api::{ApiError, GetRequest};
+pub use api::ApiError;
 pub use branchmesh_mesh::ca;
 pub use config::{ConfigError, Layer, Settings};
-pub use happening::GetAnswer;
+pub use hooks::{HookCommand, HookCommandError, HookSettings, HooksLayer};
+pub use requests::{ReleaseAnswer, ReleaseRequest, Verb};
 pub use throttle::TokenBucket;
 
 /// An error and all that caused it, in one line.

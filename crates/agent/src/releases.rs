@@ -1,21 +1,19 @@
-//! The releases that this node knows, and each one's way from the catalog to files in place.
+//! The releases that this node knows, and each one's way from its index to files in place.
 
 use crate::{
     assembly::{self, Assembling},
-    config::Update,
-    happening::{Assembled, GetAnswer, GetError, Indexed, MetadataFrom},
-    problems::Problem,
+    happening::{Assembled, Indexed},
     rollout,
     run::Loop,
-    sources,
+    shared::Held,
+    sources, versions,
 };
 use branchmesh_exchange::{Exchange, NewRelease};
-use branchmesh_image::BlockEntry;
-use branchmesh_repo::{Catalog, CatalogEntry, Subscription};
-use branchmesh_store::{LiveBlocks, ReleaseRecord};
+use branchmesh_repo::{Catalog, CatalogEntry};
+use branchmesh_store::ReleaseRecord;
 use branchmesh_wire::{IndexId, Status};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -25,16 +23,11 @@ use tracing::{error, info, warn};
 /// After putting files in place failed, how long until it is tried again.
 const ASSEMBLE_RETRY: Duration = Duration::from_secs(30);
 
-/// How long a failure to get metadata is shown, beside two polls: the longest pause between two attempts.
-const METADATA_NEWS: Duration = Duration::from_secs(300);
-
 /// All releases that this node has to do with.
 #[derive(Default)]
 pub(crate) struct Releases {
-    all: BTreeMap<IndexId, Release>,
-    catalog: Option<Arc<Catalog>>,
-    /// Asked for by `get`, whatever the subscriptions say.
-    asked: BTreeSet<IndexId>,
+    pub all: BTreeMap<IndexId, Release>,
+    pub catalog: Option<Arc<Catalog>>,
 }
 
 /// One of them.
@@ -43,6 +36,12 @@ pub(crate) struct Release {
     pub phase: Phase,
     /// Whether its blocks are fetched, not only served.
     pub wanted: bool,
+    /// Whether the repository has it no longer.
+    pub withdrawn: bool,
+    /// Whether an earlier run had put its files in place.
+    pub was_complete: bool,
+    /// Whether its index is fetched to tell what it would cost.
+    pub appraised: bool,
     /// Its files, from its index on until they are in place.
     pub assembling: Option<Assembling>,
 }
@@ -73,6 +72,40 @@ impl Releases {
         self.all.iter()
     }
 
+    pub fn get(&self, id: &IndexId) -> Option<&Release> {
+        self.all.get(id)
+    }
+
+    /// A release by its name: the one that the repository has, if there are two.
+    pub fn find(&self, image: &str, release: &str) -> Option<(&IndexId, &Release)> {
+        let named =
+            |(_, known): &(&IndexId, &Release)| known.entry.image == image && known.entry.release == release;
+        self.all.iter().filter(named).min_by_key(|(_, known)| known.withdrawn)
+    }
+
+    /// Whether a release's files are in place.
+    pub fn is_complete(&self, id: &IndexId) -> bool {
+        self.all.get(id).is_some_and(Release::is_complete)
+    }
+
+    /// A release cannot go on.
+    fn fail(&mut self, id: &IndexId, words: String) {
+        if let Some(release) = self.all.get_mut(id) {
+            release.phase = Phase::Failed(words);
+        }
+    }
+
+    /// A complete release has become the current one of its image.
+    pub fn show_active(&mut self, id: IndexId, image: &str) {
+        for (other, release) in self.all.iter_mut().filter(|(_, release)| release.entry.image == image) {
+            release.phase = match (&release.phase, *other == id) {
+                (Phase::Complete(path), true) => Phase::Active(path.clone()),
+                (Phase::Active(path), false) => Phase::Complete(path.clone()),
+                _ => continue,
+            };
+        }
+    }
+
     /// Those whose blocks arrive, to be put in place.
     pub fn arriving(&self) -> impl Iterator<Item = Assembling> {
         let arrives = |release: &&Release| release.wanted && release.phase == Phase::Exchanging;
@@ -81,9 +114,8 @@ impl Releases {
 
     /// Whether somebody has the index of a release that this node is looking for.
     pub fn is_awaited(&self, status: &Status) -> bool {
-        let indexing =
-            |id: &IndexId| self.all.get(id).is_some_and(|release| release.phase == Phase::Indexing);
-        status.releases.iter().any(|release| indexing(&release.release))
+        let awaited = |id: &IndexId| self.all.get(id).is_some_and(Release::awaits_its_index);
+        status.releases.iter().any(|release| awaited(&release.release))
     }
 
     /// A release's image and name; its id in place of the name if it is not known.
@@ -100,11 +132,6 @@ impl Releases {
         self.catalog.as_deref()
     }
 
-    /// What was asked for with `get`.
-    pub fn asked(&self) -> &BTreeSet<IndexId> {
-        &self.asked
-    }
-
     /// Whether the metadata that all this comes from has expired.
     pub fn expired(&self) -> bool {
         self.catalog.as_ref().is_some_and(|catalog| catalog.expired || is_past(catalog.expires))
@@ -115,9 +142,10 @@ impl Releases {
         self.catalog.as_ref().is_some_and(|catalog| has_expired(catalog, entry))
     }
 
-    /// What the store should remember of the releases whose blocks are here.
+    /// What the store should remember of the releases whose blocks are here. What is only announced is not begun.
     pub fn records(&self, exchange: &Exchange) -> Vec<ReleaseRecord> {
-        let known = self.all.iter().filter_map(|(id, release)| {
+        let known = self.all.iter().filter(|(_, release)| release.phase != Phase::Announced);
+        let known = known.filter_map(|(id, release)| {
             let sources = exchange.sources(id)?;
             Some(record(&release.entry, sources::pack(sources), release.is_complete()))
         });
@@ -126,17 +154,40 @@ impl Releases {
 }
 
 impl Release {
-    fn new(entry: &CatalogEntry, phase: Phase, wanted: bool) -> Self {
-        Self { entry: entry.clone(), phase, wanted, assembling: None }
+    pub fn new(entry: &CatalogEntry, phase: Phase, wanted: bool) -> Self {
+        Self {
+            entry: entry.clone(),
+            phase,
+            wanted,
+            withdrawn: false,
+            was_complete: false,
+            appraised: false,
+            assembling: None,
+        }
     }
 
     pub fn is_complete(&self) -> bool {
         matches!(self.phase, Phase::Complete(_) | Phase::Active(_))
     }
+
+    /// Whether it was begun, and is not only known.
+    pub fn is_begun(&self) -> bool {
+        !matches!(self.phase, Phase::Announced | Phase::Unsuitable(_))
+    }
+
+    /// Whether its index is on its way.
+    fn awaits_its_index(&self) -> bool {
+        self.phase == Phase::Indexing || (self.phase == Phase::Announced && self.appraised)
+    }
+
+    /// Number of its publication; 0 if the repository has it no longer.
+    pub fn sequence(&self) -> u64 {
+        if self.withdrawn { 0 } else { self.entry.sequence }
+    }
 }
 
 /// Whether what is signed about a release is too old to begin it.
-fn has_expired(catalog: &Catalog, entry: &CatalogEntry) -> bool {
+pub(crate) fn has_expired(catalog: &Catalog, entry: &CatalogEntry) -> bool {
     catalog.expired || is_past(catalog.expires.min(entry.expires))
 }
 
@@ -158,153 +209,67 @@ fn record(entry: &CatalogEntry, sources: Vec<u8>, complete: bool) -> ReleaseReco
 }
 
 impl Loop {
-    pub(crate) fn on_metadata(&mut self, from: MetadataFrom, result: Result<Arc<Catalog>, String>) {
-        let (now, is_ok) = (self.now(), result.is_ok());
-        match result {
-            Ok(catalog) => {
-                self.problems.clear(Problem::Metadata);
-                self.on_catalog(&catalog);
-            }
-            Err(words) => {
-                warn!(error = words, "no new metadata");
-                let until = now + 2 * self.shared.settings.poll + METADATA_NEWS;
-                self.problems.set(Problem::Metadata, words, until);
-            }
-        }
-        // The exchange knows the new version by now, and does not ask for it once more.
-        match from {
-            MetadataFrom::Wan => self.exchange.handle_origin_poll(now, is_ok),
-            MetadataFrom::Member(node) => self.exchange.handle_metadata(now, node, is_ok),
-            MetadataFrom::Local => {}
-        }
-    }
-
-    /// Begins what the catalog offers and the subscriptions ask for.
-    pub(crate) fn on_catalog(&mut self, catalog: &Arc<Catalog>) {
-        self.exchange.set_metadata_version(self.now(), catalog.version);
-        if self.releases.catalog.as_ref() == Some(catalog) {
-            return;
-        }
-        info!(version = catalog.version, releases = catalog.releases.len(), "the catalog is new");
-        let records = self.shared.store.releases().unwrap_or_else(|error| {
-            error!(error = crate::in_words(&error), "the records of earlier releases cannot be read");
-            Vec::new()
-        });
-        let recorded =
-            |entry: &CatalogEntry| records.iter().find(|record| record.root == entry.root).cloned();
-        let desired = self.desired(catalog);
-        self.releases.catalog = Some(Arc::clone(catalog));
-        for entry in &catalog.releases {
-            let wanted = desired.contains(&entry.id());
-            let record = recorded(entry);
-            // Somebody may hide what came since: what was begun goes on, nothing new is begun.
-            let may_begin = record.is_some() || !has_expired(catalog, entry);
-            if wanted && may_begin && self.shared.settings.update == Update::Auto {
-                self.begin(entry, true, record);
-            } else if record.is_some() {
-                self.begin(entry, self.releases.asked.contains(&entry.id()), record);
-            } else if wanted {
-                let announced = Release::new(entry, Phase::Announced, false);
-                self.releases.all.entry(entry.id()).or_insert(announced);
-            }
-        }
-        let unsuitable = self.show_unsuitable(catalog);
-        self.stop_wanting_all_but(&desired, &unsuitable);
-        self.activate_desired();
-    }
-
-    fn begin(&mut self, entry: &CatalogEntry, wanted: bool, record: Option<ReleaseRecord>) {
-        let (id, now) = (entry.id(), self.now());
-        let known = self.releases.all.get_mut(&id);
-        let waits = |release: &Release| matches!(release.phase, Phase::Announced | Phase::Unsuitable(_));
-        if let Some(release) = known.filter(|release| !waits(release)) {
-            release.entry = entry.clone();
-            if release.wanted != wanted {
-                release.wanted = wanted;
-                self.exchange.set_wanted(now, id, wanted);
-            }
-            return;
-        }
-        let phase = match &entry.group {
-            Some(group) if !self.is_allowed(entry) => Phase::Failed(format!(
-                "this node's certificate does not name the group {group}: have one issued with --group {group}"
-            )),
-            Some(_) | None => {
-                tokio::spawn(rollout::index_release(Arc::clone(&self.shared), entry.clone(), wanted, record));
-                Phase::Indexing
-            }
-        };
-        self.releases.all.insert(id, Release::new(entry, phase, wanted));
-    }
-
-    /// A release that a channel has left is not fetched any further; what is here of it is served.
-    fn stop_wanting_all_but(&mut self, desired: &BTreeSet<IndexId>, unsuitable: &BTreeSet<IndexId>) {
-        let now = self.now();
-        for (id, release) in &mut self.releases.all {
-            if release.wanted && !desired.contains(id) {
-                release.wanted = false;
-                self.exchange.set_wanted(now, *id, false);
-            }
-        }
-        self.releases.all.retain(|id, release| match release.phase {
-            Phase::Announced => desired.contains(id),
-            Phase::Unsuitable(_) => unsuitable.contains(id),
-            Phase::Indexing
-            | Phase::Exchanging
-            | Phase::Assembling
-            | Phase::Complete(_)
-            | Phase::Active(_)
-            | Phase::Failed(_) => true,
-        });
-    }
-
-    /// Shows the releases that the subscriptions mean and that are not for this machine, with the reason.
-    fn show_unsuitable(&mut self, catalog: &Catalog) -> BTreeSet<IndexId> {
-        let unsuitable = self.unsuitable(catalog);
-        for (entry, unmet) in &unsuitable {
-            let shown = Release::new(entry, Phase::Unsuitable(unmet.to_string()), false);
-            self.releases.all.entry(entry.id()).or_insert(shown);
-        }
-        unsuitable.into_iter().map(|(entry, _)| entry.id()).collect()
-    }
-
     pub(crate) fn on_indexed(&mut self, entry: &CatalogEntry, indexed: Result<Indexed, String>) {
         let (id, now) = (entry.id(), self.now());
-        let Some(release) = self.releases.all.get_mut(&id) else { return };
-        let Indexed { held, have, record } = match indexed {
+        let Some(release) = self.releases.all.get_mut(&id).filter(|release| release.awaits_its_index())
+        else {
+            return;
+        };
+        let Indexed { held, have, record, wanted } = match indexed {
             Ok(indexed) => indexed,
             Err(words) => {
                 error!(release = %id, error = words, "a release cannot be fetched");
                 release.phase = Phase::Failed(words);
+                self.tell_hooks();
                 return;
             }
         };
-        release.assembling = match Assembling::begin(&self.shared.store, &held) {
-            Ok(assembling) => Some(assembling),
-            Err(error) => {
-                error!(release = %id, error = crate::in_words(&error), "a release cannot be put in place");
-                release.phase = Phase::Failed(crate::in_words(&error));
-                return;
-            }
-        };
-        let was_complete = record.as_ref().is_some_and(|record| record.complete) && have.is_full();
+        if release.phase == Phase::Indexing && !wanted && release.wanted {
+            // Accepted while its cost was found out: local origins were not asked yet.
+            tokio::spawn(rollout::index_release(Arc::clone(&self.shared), entry.clone(), true, record));
+            return;
+        }
+        let was_complete = record.as_ref().is_some_and(|record| record.complete);
         let blocks = held.index.blocks().len();
         let sources = record.map(|record| sources::unpack(&record.sources, blocks)).unwrap_or_default();
-        release.phase = Phase::Exchanging;
-        let wanted = release.wanted;
-        self.shared.hold(Arc::clone(&held));
-        let segments = held.index.segments();
-        let new = NewRelease { release: id, segments, have, sources, wanted };
-        if let Err(error) = self.exchange.add_release(now, new) {
+        let is_full = have.is_full();
+        let new = NewRelease {
+            release: id,
+            segments: held.index.segments(),
+            have,
+            sources,
+            wanted: release.wanted,
+        };
+        if let Err(words) = self.hold(id, &held, was_complete) {
+            error!(release = %id, error = words, "a release cannot be put in place");
+        } else if let Err(error) = self.exchange.add_release(now, new) {
             error!(release = %id, error = crate::in_words(&error), "a release cannot be exchanged");
             self.shared.let_go(&id);
-            if let Some(release) = self.releases.all.get_mut(&id) {
-                release.phase = Phase::Failed(crate::in_words(&error));
-            }
-        } else if was_complete {
+            self.releases.fail(&id, crate::in_words(&error));
+        } else if was_complete && is_full {
             // An earlier run put it in place; the exchange tells only of releases that are wanted.
             self.on_all_blocks_here(id);
         }
+        self.tell_hooks();
+    }
+
+    /// A release's index is here.
+    fn hold(&mut self, id: IndexId, held: &Arc<Held>, was_complete: bool) -> Result<(), String> {
+        let Some(release) = self.releases.all.get_mut(&id) else { return Ok(()) };
+        release.was_complete |= was_complete;
+        if release.phase == Phase::Indexing {
+            match Assembling::begin(&self.shared.store, held) {
+                Ok(assembling) => release.assembling = Some(assembling),
+                Err(error) => {
+                    let words = crate::in_words(&error);
+                    release.phase = Phase::Failed(words.clone());
+                    return Err(words);
+                }
+            }
+            release.phase = Phase::Exchanging;
+        }
+        self.shared.hold(Arc::clone(held));
+        Ok(())
     }
 
     /// All blocks are here: put the files in place.
@@ -329,12 +294,19 @@ impl Loop {
         match assembled {
             Assembled::InPlace(path) => {
                 info!(release = %id, "a release is complete");
-                release.phase = Phase::Complete(path);
+                let (image, name) = (release.entry.image.clone(), release.entry.release.clone());
+                let is_new = !std::mem::replace(&mut release.was_complete, true);
+                release.phase = match self.versions.is_current(&image, &name) {
+                    true => Phase::Active(path),
+                    false => Phase::Complete(path),
+                };
                 release.assembling = None;
                 self.exchange.set_complete(now, id);
                 self.write_records();
-                self.activate_desired();
-                self.retire_oldest();
+                if is_new {
+                    self.fulfil(&image, &name);
+                }
+                self.reconsider();
             }
             Assembled::Lacking(blocks) => {
                 warn!(release = %id, blocks = blocks.len(), "blocks turned out to be missing; fetching them again");
@@ -351,6 +323,7 @@ impl Loop {
                         assembly::finish(shared, assembling).await;
                     }
                 });
+                self.tell_hooks();
             }
         }
     }
@@ -363,114 +336,16 @@ impl Loop {
         }
     }
 
-    /// Makes the complete releases that the subscriptions mean the current ones.
-    fn activate_desired(&mut self) {
-        let Some(catalog) = self.releases.catalog.clone() else { return };
-        for id in self.to_activate(&catalog) {
-            let Some(release) = self.releases.all.get_mut(&id) else { continue };
-            let Phase::Complete(path) = &release.phase else { continue };
-            let (image, path) = (release.entry.image.clone(), path.clone());
-            match self.shared.store.activate(&image, &release.entry.release) {
-                Ok(()) => release.phase = Phase::Active(path),
-                Err(error) => {
-                    error!(error = crate::in_words(&error), "a release cannot be made the current one");
-                    continue;
-                }
-            }
-            for (other, former) in &mut self.releases.all {
-                if let (true, Phase::Active(path)) =
-                    (*other != id && former.entry.image == image, &former.phase)
-                {
-                    former.phase = Phase::Complete(path.clone());
-                }
-            }
-        }
-    }
-
-    /// Removes the oldest complete releases of each image beyond `keep_releases`. The current one, and those
-    /// that are on their way, stay.
-    fn retire_oldest(&mut self) {
-        let mut complete: BTreeMap<String, Vec<(u64, IndexId)>> = BTreeMap::new();
-        for (id, release) in self.releases.all.iter().filter(|(_, release)| release.is_complete()) {
-            let of_image = complete.entry(release.entry.image.clone()).or_default();
-            of_image.push((release.entry.sequence, *id));
-        }
-        let mut retired = false;
-        for (_, mut releases) in complete {
-            releases.sort_unstable_by(|a, b| b.cmp(a));
-            for (_, id) in releases.split_off(releases.len().min(self.shared.settings.keep_releases as usize))
-            {
-                retired |= self.retire(id);
-            }
-        }
-        if retired {
-            self.drop_unreferenced();
-        }
-    }
-
-    fn retire(&mut self, id: IndexId) -> bool {
-        let now = self.now();
-        let Some(release) = self.releases.all.get(&id) else { return false };
-        let in_use = match release.phase {
-            Phase::Active(_)
-            | Phase::Indexing
-            | Phase::Assembling
-            | Phase::Announced
-            | Phase::Unsuitable(_) => true,
-            Phase::Exchanging | Phase::Complete(_) | Phase::Failed(_) => release.wanted,
-        };
-        if in_use {
-            return false;
-        }
-        if let Err(error) = self.shared.store.retire(&release.entry.image, &release.entry.release) {
-            error!(error = crate::in_words(&error), "an old release cannot be removed");
-            return false;
-        }
-        info!(release = %id, "an old release was removed");
-        self.exchange.remove_release(now, id);
-        self.shared.let_go(&id);
-        self.releases.all.remove(&id);
-        true
-    }
-
-    /// Gives back the space of packs and index parts that no release here or on its way refers to.
-    fn drop_unreferenced(&self) {
-        if self.releases.all.values().any(|release| release.phase == Phase::Indexing) {
-            // What a release needs is known only with its index; the next removal cleans up.
-            return;
-        }
-        let held = self.shared.all_held();
-        let blocks = || held.iter().flat_map(|held| held.index.blocks());
-        let packs: HashSet<_> = blocks().map(|block| block.pack).collect();
-        let live: LiveBlocks = blocks().map(BlockEntry::location).collect();
-        let parts =
-            held.iter().flat_map(|held| std::iter::once(&held.entry.root).chain(&held.index.root().pieces));
-        let parts: HashSet<_> = parts.map(|part| part.id).collect();
-        // The loop waits: a release that begins now must not lose what it has just stored.
-        let dropped = tokio::task::block_in_place(|| {
-            self.shared.store.drop_unreferenced(&packs)?;
-            self.shared.store.free_dead_blocks(&live)?;
-            self.shared.store.drop_unreferenced_parts(&parts)
+    /// Another release of an image is complete: what was asked for before is treated like others from now on.
+    fn fulfil(&mut self, image: &str, arrived: &str) {
+        let releases = &self.releases;
+        let is_complete =
+            |release: &str| releases.find(image, release).is_some_and(|(_, known)| known.is_complete());
+        let noted = self.versions.decide(&self.shared.store, image, |record| {
+            versions::fulfil(record, arrived, is_complete);
         });
-        if let Err(error) = dropped {
-            error!(error = crate::in_words(&error), "space of old releases was not given back");
+        if let Err(error) = noted {
+            error!(error = crate::in_words(&error), "what was asked for cannot be written down");
         }
-    }
-
-    /// Wants a release whatever the subscriptions say.
-    pub(crate) fn get(&mut self, subscription: &Subscription) -> Result<GetAnswer, GetError> {
-        let Subscription::Image { .. } = subscription else { return Err(GetError::NotOneImage) };
-        let catalog = self.releases.catalog.clone().ok_or(GetError::NotYet)?;
-        let matching = catalog.matching(subscription);
-        let entry = matching.first().ok_or_else(|| GetError::Unknown(subscription.clone()))?;
-        if has_expired(&catalog, entry) {
-            return Err(GetError::Expired);
-        }
-        if let Err(unmet) = self.check_suitable(entry) {
-            return Err(GetError::Unsuitable { release: entry.name(), unmet });
-        }
-        self.releases.asked.insert(entry.id());
-        self.begin(entry, true, None);
-        Ok(GetAnswer { image: entry.image.clone(), release: entry.release.clone() })
     }
 }

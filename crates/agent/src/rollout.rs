@@ -82,7 +82,8 @@ impl MetadataSource for Member {
     }
 }
 
-/// Learns a release's index and what of it is here already, and tells the loop.
+/// Learns a release's index and what of it is here already, and tells the loop. Local origins and files of this machine
+/// are asked only for what is `wanted`.
 pub(crate) async fn index_release(
     shared: Arc<Shared>,
     entry: CatalogEntry,
@@ -109,11 +110,14 @@ async fn indexed(
         Arc::new(Held { entry: entry.clone(), index: Arc::new(index), cipher, crossed: parts.crossed });
     let trim = shared.settings.trim || record.is_some();
     let have = blocks_here(shared, &held.index, trim).await;
+    if !wanted {
+        return Ok(Indexed { held, have, record, wanted });
+    }
     let mut have = import_local(shared, &held, have).await;
-    if wanted && !have.is_full() && shared.harvest.look_for(&held).await {
+    if !have.is_full() && shared.harvest.look_for(&held).await {
         have.union_with(&blocks_here(shared, &held.index, trim).await);
     }
-    Ok(Indexed { held, have, record })
+    Ok(Indexed { held, have, record, wanted })
 }
 
 /// Index parts from the nearest place: this disk, local origins, members, and the WAN if this node is a fetcher.

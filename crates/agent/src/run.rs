@@ -3,18 +3,20 @@
 use crate::{
     assembly::Assembling,
     happening::{Arrived, Happening, MetadataFrom},
+    hooks::Hooks,
     problems::{Problem, Problems},
     releases::Releases,
     rollout, scrub, serve,
     shared::Shared,
     transfer::{self, Writer},
+    versions::Versions,
     view,
 };
 use branchmesh_exchange::{Action, Config, Exchange, Time, TransferId};
 use branchmesh_mesh::Event;
-use branchmesh_wire::Status;
+use branchmesh_wire::{IndexId, Status};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -46,6 +48,10 @@ pub(crate) struct Loop {
     pub shared: Arc<Shared>,
     pub exchange: Exchange,
     pub releases: Releases,
+    pub versions: Versions,
+    pub hooks: Hooks,
+    /// What other members fetch and a seed therefore fetches too, whatever its setting `update`.
+    pub site_wants: BTreeSet<IndexId>,
     pub rates: view::Rates,
     pub problems: Problems,
     writer: Writer,
@@ -58,7 +64,7 @@ pub(crate) struct Loop {
 }
 
 impl Loop {
-    pub fn new(shared: Arc<Shared>, writer: Writer) -> Self {
+    pub fn new(shared: Arc<Shared>, versions: Versions, writer: Writer) -> Self {
         let settings = &shared.settings;
         let identity = shared.mesh.identity();
         let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -81,6 +87,9 @@ impl Loop {
         Self {
             exchange,
             releases: Releases::default(),
+            versions,
+            hooks: Hooks::default(),
+            site_wants: BTreeSet::new(),
             rates: view::Rates::default(),
             problems: Problems::default(),
             writer,
@@ -213,8 +222,12 @@ impl Loop {
                 // The asker may have gone away.
                 let _ = answer.send(view::status(self));
             }
-            Happening::Get(subscription, answer) => {
-                let _ = answer.send(self.get(&subscription));
+            Happening::Asked(verb, about, answer) => {
+                let _ = answer.send(self.comply(verb, &about));
+            }
+            Happening::Told(notice, result) => {
+                self.on_told(&notice, &result);
+                self.tell_hooks();
             }
         }
     }
@@ -285,6 +298,9 @@ impl Loop {
             self.ask_for_metadata(MetadataFrom::Local);
         }
         self.look_at_disk(now);
+        if self.notice_site_wants() {
+            self.reconsider();
+        }
         self.commit();
         self.assemble_ahead();
     }

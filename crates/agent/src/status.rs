@@ -132,7 +132,7 @@ pub struct ReleaseView {
     pub release: String,
     /// `announced`, `unsuitable`, `waiting`, `fetching`, `assembling`, `complete`, `active` or `failed`.
     pub state: String,
-    /// Why it waits or failed, in words.
+    /// Why it waits or failed, or what it needs to go on, in words.
     pub reason: Option<String>,
     /// Its blocks.
     pub blocks: BlocksView,
@@ -144,6 +144,24 @@ pub struct ReleaseView {
     pub eta_seconds: Option<u64>,
     /// Where its files are, once they are in place.
     pub path: Option<String>,
+    /// Of an announced release: the encoded bytes that it takes to fetch it, once its index tells.
+    #[serde(default)]
+    pub cost: Option<u64>,
+    /// Whether somebody pinned it: it stays until it is unpinned.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Whether somebody made it current: it stays so until something newer comes.
+    #[serde(default)]
+    pub held: bool,
+    /// Whether the repository has it no longer.
+    #[serde(default)]
+    pub withdrawn: bool,
+    /// Why it stays on this disk, in words; null if nothing of it is here, or if it goes.
+    #[serde(default)]
+    pub kept: Option<String>,
+    /// Its place among those that go when others come or space is needed: 1 goes first. Null while it is needed.
+    #[serde(default)]
+    pub goes: Option<u32>,
 }
 
 /// Numbers of blocks.

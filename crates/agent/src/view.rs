@@ -1,15 +1,14 @@
 //! Builds what `status` shows from the exchange, the releases, and what the site says of itself.
 
 use crate::{
-    problems::Problem,
-    releases::{Phase, Release},
+    release_view::release_views,
     run::Loop,
     status::{
-        BlocksView, BytesView, MemberReleaseView, MemberView, NodeView, PeerView, ReleaseView, SiteView,
-        StatusView, amplification, strip_text,
+        BytesView, MemberReleaseView, MemberView, NodeView, PeerView, SiteView, StatusView, amplification,
+        strip_text,
     },
 };
-use branchmesh_exchange::{Exchange, MemberReport, Time, Waiting};
+use branchmesh_exchange::{Exchange, MemberReport, Time};
 use branchmesh_wire::{IndexId, NodeId, ReleaseStatus, Role, Status};
 use std::collections::BTreeMap;
 
@@ -32,6 +31,11 @@ struct Arrived {
 }
 
 impl Rates {
+    /// At which a release arrives, in bytes per second.
+    pub fn of(&self, release: &IndexId) -> u64 {
+        self.releases.get(release).copied().unwrap_or_default() as u64
+    }
+
     pub fn sample(&mut self, exchange: &Exchange, now: Time) {
         let arrived = |release: IndexId| {
             let bytes = exchange.release(now, &release)?.bytes;
@@ -84,7 +88,7 @@ pub(crate) fn status(agent: &Loop) -> StatusView {
     StatusView {
         node: node_view(agent, now),
         site: site_view(agent, &members),
-        releases: agent.releases.iter().map(|(id, release)| release_view(agent, now, id, release)).collect(),
+        releases: release_views(agent, now),
         peers: members.iter().map(peer_view).collect(),
         harvest: agent.shared.harvest.view(),
     }
@@ -100,6 +104,7 @@ fn node_view(agent: &Loop, now: Time) -> NodeView {
     }
     problems.extend(agent.shared.key_problems.iter().cloned());
     problems.extend(agent.unheard_wishes());
+    problems.extend(agent.hooks.problems());
     NodeView {
         name: identity.name.clone(),
         peer_id: identity.peer_id.clone(),
@@ -181,80 +186,6 @@ fn peer_view(member: &MemberReport) -> PeerView {
         address: address.unwrap_or_default(),
         state: if member.connected { "connected" } else { "known" }.into(),
         rate: member.rate.unwrap_or_default(),
-    }
-}
-
-fn release_view(agent: &Loop, now: Time, id: &IndexId, release: &Release) -> ReleaseView {
-    let report = agent.exchange.release(now, id);
-    let rate = agent.rates.releases.get(id).copied().unwrap_or_default() as u64;
-    let waiting = report.as_ref().and_then(|report| report.waiting.as_ref());
-    // Between two blocks of a fetcher on a thin line there is always a moment of waiting.
-    let (state, reason) = state(agent, release, waiting.filter(|_| rate == 0));
-    let (blocks, bytes) = match &report {
-        Some(report) => (
-            BlocksView { total: report.blocks_total.into(), have: report.blocks_have.into() },
-            BytesView {
-                total: report.bytes_total,
-                have: report.bytes.total(),
-                wan: report.bytes.wan,
-                lan: report.bytes.lan,
-                trimmed: report.bytes.trimmed,
-            },
-        ),
-        None => (
-            BlocksView { total: release.entry.blocks.into(), have: 0 },
-            BytesView { total: release.entry.encoded_bytes, ..BytesView::default() },
-        ),
-    };
-    let left = bytes.total.saturating_sub(bytes.have);
-    let path = match &release.phase {
-        Phase::Complete(path) | Phase::Active(path) => Some(path.display().to_string()),
-        Phase::Announced
-        | Phase::Unsuitable(_)
-        | Phase::Indexing
-        | Phase::Exchanging
-        | Phase::Assembling
-        | Phase::Failed(_) => None,
-    };
-    ReleaseView {
-        image: release.entry.image.clone(),
-        release: release.entry.release.clone(),
-        state: state.into(),
-        reason,
-        blocks,
-        bytes,
-        rate,
-        eta_seconds: (left > 0 && rate > 0).then(|| left / rate),
-        path,
-    }
-}
-
-/// The state in the words of the interface, and the reason for it.
-fn state(agent: &Loop, release: &Release, waiting: Option<&Waiting>) -> (&'static str, Option<String>) {
-    let problem = |kind| agent.problems.get(kind).map(str::to_owned);
-    match &release.phase {
-        Phase::Announced if agent.releases.has_expired(&release.entry) => {
-            ("announced", Some("not begun, because the signed metadata has expired".into()))
-        }
-        Phase::Announced => ("announced", Some("fetched when asked for: branchmesh get".into())),
-        Phase::Unsuitable(unmet) => ("unsuitable", Some(unmet.clone())),
-        Phase::Indexing => {
-            let reason = problem(Problem::Origin).unwrap_or_else(|| "its index is on its way".into());
-            ("waiting", Some(reason))
-        }
-        Phase::Exchanging => {
-            let Some(waiting) = waiting else { return ("fetching", None) };
-            let mut reason = waiting.to_string();
-            // What went wrong in words of its own, where something did.
-            for cause in [problem(Problem::Disk), problem(Problem::Origin)].into_iter().flatten() {
-                reason = format!("{reason} ({cause})");
-            }
-            ("waiting", Some(reason))
-        }
-        Phase::Assembling => ("assembling", None),
-        Phase::Complete(_) => ("complete", None),
-        Phase::Active(_) => ("active", None),
-        Phase::Failed(reason) => ("failed", Some(reason.clone())),
     }
 }
 

@@ -1,43 +1,77 @@
-//! What is to be on this node: what its subscriptions mean and what was asked for, as far as its certificate, its
-//! content keys and its facts allow.
+//! What is to be on this node: what its subscriptions mean, what was asked for, and what was pinned, as far as its
+//! certificate, its content keys and its facts allow.
 
-use crate::run::Loop;
+use crate::{config::Update, run::Loop};
 use branchmesh_repo::{Catalog, CatalogEntry, Sealed, Subscription, Unmet};
 use branchmesh_wire::{IndexId, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What is wished of a release that is for this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// A subscription means it.
+    pub subscribed: bool,
+    /// Somebody asked for it.
+    pub asked: bool,
+    /// Somebody pinned it.
+    pub pinned: bool,
+}
+
 impl Loop {
-    /// What is to be here: what the subscriptions mean, and what was asked for.
-    pub(crate) fn desired(&self, catalog: &Catalog) -> BTreeSet<IndexId> {
-        let subscribed = self.subscribed(catalog).into_iter().map(CatalogEntry::id);
-        subscribed.chain(self.releases.asked().iter().copied()).collect()
+    /// What is wished, without what this machine must not have.
+    pub(crate) fn wishes(&self, catalog: &Catalog) -> BTreeMap<IndexId, Wish> {
+        let mut wishes = self.named(catalog);
+        wishes.retain(|(entry, _)| self.check_suitable(entry).is_ok());
+        wishes.into_iter().map(|(entry, wish)| (entry.id(), wish)).collect()
     }
 
-    /// What is to be the current release: what the subscriptions mean; of other images, what was asked for.
-    pub(crate) fn to_activate(&self, catalog: &Catalog) -> Vec<IndexId> {
-        let subscribed = self.subscribed(catalog);
-        let images: BTreeSet<&str> = subscribed.iter().map(|entry| entry.image.as_str()).collect();
-        let asked = catalog.releases.iter().filter(|entry| {
-            self.releases.asked().contains(&entry.id()) && !images.contains(entry.image.as_str())
-        });
-        // In order of publication: the newest of several is the current one in the end.
-        let newest: BTreeMap<&str, &CatalogEntry> =
-            asked.map(|entry| (entry.image.as_str(), entry)).collect();
-        subscribed.into_iter().chain(newest.into_values()).map(CatalogEntry::id).collect()
+    /// Whether a release is fetched, and not only announced; `is_begun` says that something of it is here.
+    pub(crate) fn is_fetched(&self, entry: &CatalogEntry, wish: Wish, is_begun: bool) -> bool {
+        // The current one is repaired, whatever was wished since.
+        let is_current = is_begun && self.versions.is_current(&entry.image, &entry.release);
+        let by_itself = self.shared.settings.update == Update::Auto || self.site_wants.contains(&entry.id());
+        wish.asked || wish.pinned || (wish.subscribed && by_itself) || is_current
     }
 
-    /// What the subscriptions mean, as far as it is for this machine.
-    fn subscribed<'a>(&self, catalog: &'a Catalog) -> Vec<&'a CatalogEntry> {
-        self.named(catalog).into_iter().filter(|entry| self.check_suitable(entry).is_ok()).collect()
+    /// What is to be the current release of an image, unless somebody decided otherwise: what the first of its
+    /// subscriptions means; of an image without, the newest that was asked for.
+    pub(crate) fn target(&self, image: &str) -> Option<&CatalogEntry> {
+        let catalog = self.releases.catalog()?;
+        let meant = self.subscribed(catalog).into_iter().filter(|entry| entry.image == image);
+        let mut meant = meant.filter(|entry| self.check_suitable(entry).is_ok()).peekable();
+        if meant.peek().is_some() {
+            return meant.next();
+        }
+        let asked = catalog
+            .releases
+            .iter()
+            .filter(|entry| entry.image == image && self.versions.is_asked(image, &entry.release));
+        asked.filter(|entry| self.check_suitable(entry).is_ok()).max_by_key(|entry| entry.sequence)
     }
 
-    /// What the subscriptions mean and this machine must not have, because it lacks what the release requires.
+    /// What is wished and this machine must not have, because it lacks what the release requires.
     pub(crate) fn unsuitable<'a>(&self, catalog: &'a Catalog) -> Vec<(&'a CatalogEntry, Unmet)> {
-        let unmet = |entry| self.check_suitable(entry).err().map(|unmet| (entry, unmet));
+        let unmet = |(entry, _)| self.check_suitable(entry).err().map(|unmet| (entry, unmet));
         self.named(catalog).into_iter().filter_map(unmet).collect()
     }
 
-    fn named<'a>(&self, catalog: &'a Catalog) -> Vec<&'a CatalogEntry> {
+    /// All that is wished, whatever the machine.
+    fn named<'a>(&self, catalog: &'a Catalog) -> Vec<(&'a CatalogEntry, Wish)> {
+        let subscribed: BTreeSet<IndexId> =
+            self.subscribed(catalog).into_iter().map(CatalogEntry::id).collect();
+        let wish = |entry: &'a CatalogEntry| {
+            let wish = Wish {
+                subscribed: subscribed.contains(&entry.id()),
+                asked: self.versions.is_asked(&entry.image, &entry.release),
+                pinned: self.versions.is_pinned(&entry.image, &entry.release),
+            };
+            (wish != Wish::default()).then_some((entry, wish))
+        };
+        catalog.releases.iter().filter_map(wish).collect()
+    }
+
+    /// What the subscriptions mean, in their order.
+    fn subscribed<'a>(&self, catalog: &'a Catalog) -> Vec<&'a CatalogEntry> {
         let subscriptions = &self.shared.settings.subscribe;
         let named = subscriptions.iter().flat_map(|subscription| {
             catalog.matching(subscription).into_iter().filter(|entry| {
@@ -46,6 +80,21 @@ impl Loop {
             })
         });
         named.collect()
+    }
+
+    /// A seed keeps what its site needs: whoever else fetches what it subscribes to has accepted it for the seed, too.
+    /// Returns whether that is news.
+    pub(crate) fn notice_site_wants(&mut self) -> bool {
+        let settings = &self.shared.settings;
+        if settings.role != Role::Seed || settings.update == Update::Auto {
+            return false;
+        }
+        let members = self.exchange.members(self.now());
+        let shown = members.into_iter().flat_map(|member| member.status).flat_map(|status| status.releases);
+        let known: BTreeSet<IndexId> = self.releases.iter().map(|(id, _)| *id).collect();
+        let before = self.site_wants.len();
+        self.site_wants.extend(shown.map(|release| release.release).filter(|id| known.contains(id)));
+        self.site_wants.len() > before
     }
 
     /// Whether this node's certificate names the release's group.

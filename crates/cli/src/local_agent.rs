@@ -1,7 +1,9 @@
 //! Talks to the agent on this machine through its HTTP API.
 
 use crate::failure::Failure;
-use branchmesh_agent::{ApiError, GetAnswer, GetRequest, config::HTTP_DEFAULT, in_words, status::StatusView};
+use branchmesh_agent::{
+    ApiError, ReleaseAnswer, ReleaseRequest, Verb, config::HTTP_DEFAULT, in_words, status::StatusView,
+};
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -23,14 +25,27 @@ impl LocalAgent {
         self.ask(self.client()?.get(self.url("status"))).await
     }
 
+    /// Asks it for something about a release.
+    pub async fn request(&self, verb: Verb, image: &str) -> Result<ReleaseAnswer, Failure> {
+        self.try_request(verb, image).await?.map_err(|(_, words)| Failure::because(words))
+    }
+
     /// Makes it want a release; `None` while it knows nothing of the repository yet.
-    pub async fn get(&self, image: &str) -> Result<Option<GetAnswer>, Failure> {
-        let request = GetRequest { image: image.into() };
-        match self.answer(self.client()?.post(self.url("get")).json(&request)).await? {
+    pub async fn get(&self, image: &str) -> Result<Option<ReleaseAnswer>, Failure> {
+        match self.try_request(Verb::Get, image).await? {
             Ok(answer) => Ok(Some(answer)),
             Err((StatusCode::SERVICE_UNAVAILABLE, _)) => Ok(None),
             Err((_, words)) => Err(Failure::because(words)),
         }
+    }
+
+    async fn try_request(
+        &self,
+        verb: Verb,
+        image: &str,
+    ) -> Result<Result<ReleaseAnswer, (StatusCode, String)>, Failure> {
+        let request = ReleaseRequest { image: image.into() };
+        self.answer(self.client()?.post(self.url(verb.name())).json(&request)).await
     }
 
     fn url(&self, what: &str) -> String {

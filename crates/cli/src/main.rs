@@ -16,6 +16,7 @@ mod reading;
 mod role_value;
 mod text;
 
+use branchmesh_agent::Verb;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 use std::process::ExitCode;
@@ -54,6 +55,14 @@ enum Command {
     Status(commands::status::ShowStatus),
     /// Fetches a release through the local agent, and waits for it
     Get(commands::get::Get),
+    /// Keeps a release on this node until it is unpinned, and fetches it if it is not here
+    Pin(commands::versions::Version),
+    /// Keeps a release no longer than others
+    Unpin(commands::versions::Version),
+    /// Makes a complete release the current one and holds it there; without a release, follows the subscription again
+    Activate(commands::versions::Version),
+    /// Goes back to the newest complete release that is older than the active one, or to the one that is named
+    Rollback(commands::versions::Version),
 }
 
 impl Command {
@@ -69,7 +78,11 @@ impl Command {
             | Self::Diff(_)
             | Self::Ca(_)
             | Self::Status(_)
-            | Self::Get(_) => "warn",
+            | Self::Get(_)
+            | Self::Pin(_)
+            | Self::Unpin(_)
+            | Self::Activate(_)
+            | Self::Rollback(_) => "warn",
         }
     }
 }
@@ -99,5 +112,9 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Agent(agent) => agent.run().await,
         Command::Status(status) => status.run().await,
         Command::Get(get) => get.run().await,
+        Command::Pin(version) => version.run(Verb::Pin).await,
+        Command::Unpin(version) => version.run(Verb::Unpin).await,
+        Command::Activate(version) => version.run(Verb::Activate).await,
+        Command::Rollback(version) => version.run(Verb::Rollback).await,
     }
 }

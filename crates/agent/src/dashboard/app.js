@@ -273,8 +273,8 @@ function showRelease(section, own, nodes) {
 
   setText(section.state, own ? own.state : '');
   section.state.className = `state ${own?.state ?? ''}`;
-  setText(section.reason, own?.reason ?? '');
-  setText(section.path, own?.path ? `files on this node: ${own.path}` : '');
+  setText(section.reason, [own?.reason, costText(own)].filter(Boolean).join('; '));
+  setText(section.path, [own?.path && `files on this node: ${own.path}`, keepingText(own)].filter(Boolean).join('; '));
   setText(section.sum, releaseSummary(own, live, complete));
   if (!section.root.open) return;
   showSiteRow(section.site, live);
@@ -290,6 +290,15 @@ function releaseSummary(own, live, complete) {
   const total = own?.bytes.total ?? live[0]?.part.bytes.total ?? 0;
   const blocks = own ? ` in ${own.blocks.total.toLocaleString('en')} blocks` : '';
   return `${bytes(total)}${blocks}, complete on ${complete} of ${live.length}`;
+}
+
+const costText = (own) => (own?.cost == null ? '' : `fetching it takes ${bytes(own.cost)}`);
+
+/** Why a release stays on this node, and when it goes. */
+function keepingText(own) {
+  if (!own?.kept) return '';
+  const goes = own.goes === 1 ? ', goes first' : own.goes ? `, goes as number ${own.goes}` : '';
+  return `stays here: ${own.kept}${own.held ? ', held' : ''}${own.withdrawn ? ', not in the repository any more' : ''}${goes}`;
 }
 
 /** How many of the live clients hold each part: what the site could finish by itself. */

@@ -1,7 +1,7 @@
 //! `branchmesh get`: wants a release once, waits for it, and puts its files where they are asked for.
 
 use crate::{failure::Failure, local_agent::LocalAgent, text};
-use branchmesh_agent::{GetAnswer, status::ReleaseView};
+use branchmesh_agent::{ReleaseAnswer, status::ReleaseView};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     path::{Path, PathBuf},
@@ -72,7 +72,7 @@ impl Get {
 
 impl Get {
     /// Waits until the agent knows the repository, and has it choose the release.
-    async fn choose(&self) -> Result<GetAnswer, Failure> {
+    async fn choose(&self) -> Result<ReleaseAnswer, Failure> {
         let mut told = false;
         loop {
             if let Some(chosen) = self.agent.get(&self.image).await? {

@@ -8,3 +8,4 @@ pub mod get;
 pub mod publish;
 pub mod repo;
 pub mod status;
+pub mod versions;

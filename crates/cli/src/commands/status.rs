@@ -76,9 +76,13 @@ fn describe(status: &StatusView) -> String {
             ["release", "state", "here ", "size ", "from WAN ", "from LAN ", "trimmed ", "rate ", "left "];
         let rows: Vec<Vec<String>> = status.releases.iter().map(release_row).collect();
         line(text::table(&headings, &rows));
+        describe_keeping(&mut line, &status.releases);
         for release in &status.releases {
             if let Some(reason) = &release.reason {
                 line(format!("{}@{} is {}: {reason}", release.image, release.release, release.state));
+            }
+            if let Some(cost) = release.cost {
+                line(format!("fetching {}@{} takes {}", release.image, release.release, text::bytes(cost)));
             }
         }
     }
@@ -138,6 +142,33 @@ fn harvest_lines(harvest: &HarvestView) -> Vec<String> {
     lines.extend(harvest.unreadable.iter().map(|file| format!("not harvested: {file}")));
     lines.extend(harvest.problem.iter().map(|problem| format!("problem: {problem}")));
     lines
+}
+
+/// What stays on the disk and why, and in which order the rest goes: the first to go last, as the eye falls on it.
+fn describe_keeping(line: &mut impl FnMut(String), releases: &[ReleaseView]) {
+    let mut here: Vec<&ReleaseView> =
+        releases.iter().filter(|release| release.kept.is_some() || release.goes.is_some()).collect();
+    if here.is_empty() {
+        return;
+    }
+    here.sort_by_key(|release| std::cmp::Reverse(release.goes.unwrap_or(u32::MAX)));
+    let row = |release: &&ReleaseView| {
+        let name = format!("{}@{}", release.image, release.release);
+        let mut why = release.kept.clone().unwrap_or_else(|| "nothing keeps it".into());
+        if release.held {
+            why.push_str(", held until something newer comes");
+        }
+        if release.withdrawn {
+            why.push_str(", not in the repository any more");
+        }
+        let goes = release.goes.map_or("-".into(), |place| match place {
+            1 => "first".into(),
+            place => format!("as number {place}"),
+        });
+        vec![name, why, goes]
+    };
+    let rows: Vec<Vec<String>> = here.iter().map(row).collect();
+    line(text::table(&["on this disk", "because", "goes"], &rows));
 }
 
 fn release_row(release: &ReleaseView) -> Vec<String> {
