@@ -224,8 +224,7 @@ impl Store {
     /// Whether the folder was made from this index and its files still have their sizes. Then it stays there: who put it
     /// in place may have ended, or met an error, before its name was synced.
     pub(crate) fn is_assembled(&self, target: &Target, index: &Index) -> Result<bool, StoreError> {
-        let known = self.ledger().folder(&target.key)?;
-        if known != Some(Folder::Assembled(target.identity)) || !self.files().is_folder(&target.folder)? {
+        if !self.is_in_place(target)? {
             return Ok(false);
         }
         for file in index.files() {
@@ -235,6 +234,12 @@ impl Store {
         }
         self.sync_release_names(&index.root().image)?;
         Ok(true)
+    }
+
+    /// Whether the folder was made from this index, whatever became of its files.
+    pub(crate) fn is_in_place(&self, target: &Target) -> Result<bool, StoreError> {
+        let known = self.ledger().folder(&target.key)?;
+        Ok(known == Some(Folder::Assembled(target.identity)) && self.files().is_folder(&target.folder)?)
     }
 
     /// Writes all that is not written yet, and makes it durable.
