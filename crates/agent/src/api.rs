@@ -9,6 +9,7 @@ use crate::{
     requests::{Refused, ReleaseRequest, Verb},
     shared::Shared,
     status::StatusView,
+    verify::{self, VerifyError},
 };
 use axum::{
     Json, Router,
@@ -19,6 +20,7 @@ use axum::{
     routing::{get, post},
 };
 use branchmesh_image::path::{check_name, check_path};
+use branchmesh_store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, sync::Arc};
 use tokio::sync::oneshot;
@@ -46,6 +48,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics_text))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/verify", post(verify_release))
         .route("/images/{image}/{release}/{*file}", get(image_file));
     let verbs = Verb::ALL.into_iter().fold(router, |router, verb| {
         let comply = move |shared, request| ask_about_release(shared, verb, request);
@@ -130,6 +133,24 @@ async fn ask_about_release(
         Ok(Ok(answer)) => Json(answer).into_response(),
         Ok(Err(refused)) => failed(status_of(&refused), crate::in_words(&refused)),
         Err(_) => stopping(),
+    }
+}
+
+async fn verify_release(State(shared): State<Arc<Shared>>, Json(request): Json<ReleaseRequest>) -> Response {
+    let about = match request.image.parse() {
+        Ok(about) => about,
+        Err(error) => return failed(StatusCode::BAD_REQUEST, crate::in_words(&error)),
+    };
+    match verify::verify(&shared, &about).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(error @ VerifyError::NotHere(_)) => failed(StatusCode::NOT_FOUND, crate::in_words(&error)),
+        Err(error @ VerifyError::Store(StoreError::NotAssembled { .. })) => {
+            failed(StatusCode::CONFLICT, crate::in_words(&error))
+        }
+        Err(VerifyError::Stopping) => stopping(),
+        Err(error @ VerifyError::Store(_)) => {
+            failed(StatusCode::INTERNAL_SERVER_ERROR, crate::in_words(&error))
+        }
     }
 }
 

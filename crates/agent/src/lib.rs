@@ -34,6 +34,7 @@ pub mod status;
 mod throttle;
 mod transfer;
 pub mod units;
+mod verify;
 mod versions;
 mod view;
 mod wishes;
@@ -46,6 +47,7 @@ pub use config::{ConfigError, Layer, Settings};
 pub use hooks::{HookCommand, HookCommandError, HookSettings, HooksLayer};
 pub use requests::{ReleaseAnswer, ReleaseRequest, Verb};
 pub use throttle::TokenBucket;
+pub use verify::{ChangedView, VerifyAnswer};
 
 /// An error and all that caused it, in one line.
 #[must_use]

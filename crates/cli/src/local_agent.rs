@@ -2,7 +2,8 @@
 
 use crate::failure::Failure;
 use branchmesh_agent::{
-    ApiError, ReleaseAnswer, ReleaseRequest, Verb, config::HTTP_DEFAULT, in_words, status::StatusView,
+    ApiError, ReleaseAnswer, ReleaseRequest, Verb, VerifyAnswer, config::HTTP_DEFAULT, in_words,
+    status::StatusView,
 };
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 /// Longest wait for an answer: the agent answers from memory.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// Longest wait for an agent that reads all files of a release: 100 GiB at 30 MiB/s.
+const VERIFY_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// Where the local agent is.
 #[derive(Clone, clap::Args)]
@@ -37,6 +41,12 @@ impl LocalAgent {
             Err((StatusCode::SERVICE_UNAVAILABLE, _)) => Ok(None),
             Err((_, words)) => Err(Failure::because(words)),
         }
+    }
+
+    /// Has it compare the files of a release with what was published. Waits as long as that takes.
+    pub async fn verify(&self, image: &str) -> Result<VerifyAnswer, Failure> {
+        let request = ReleaseRequest { image: image.into() };
+        self.ask(self.client()?.post(self.url("verify")).timeout(VERIFY_WAIT).json(&request)).await
     }
 
     async fn try_request(

@@ -63,6 +63,8 @@ enum Command {
     Activate(commands::versions::Version),
     /// Goes back to the newest complete release that is older than the active one, or to the one that is named
     Rollback(commands::versions::Version),
+    /// Compares the files of a release on this node with what was published
+    Verify(commands::verify::Verify),
 }
 
 impl Command {
@@ -82,7 +84,8 @@ impl Command {
             | Self::Pin(_)
             | Self::Unpin(_)
             | Self::Activate(_)
-            | Self::Rollback(_) => "warn",
+            | Self::Rollback(_)
+            | Self::Verify(_) => "warn",
         }
     }
 }
@@ -116,5 +119,6 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Unpin(version) => version.run(Verb::Unpin).await,
         Command::Activate(version) => version.run(Verb::Activate).await,
         Command::Rollback(version) => version.run(Verb::Rollback).await,
+        Command::Verify(verify) => verify.run().await,
     }
 }

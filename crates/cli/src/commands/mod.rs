@@ -8,4 +8,5 @@ pub mod get;
 pub mod publish;
 pub mod repo;
 pub mod status;
+pub mod verify;
 pub mod versions;
