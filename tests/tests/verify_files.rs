@@ -44,7 +44,8 @@ fn files_that_somebody_changed_are_named() {
     changing.write_all(b"somebody was here").unwrap();
     drop(changing);
     let before = fs::read(&file).unwrap();
-    let found = verify(&node, &[IMAGE, "--json"]).expect_refusal().expect_words(&["1 file of desk@1 differ"]);
+    let found =
+        verify(&node, &[IMAGE, "--json"]).expect_refusal().expect_words(&["1 file of desk@1 changed"]);
     let answer: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
     assert_eq!((found.code, &answer["changed"][0]["change"]), (Some(1), &"content".into()), "{answer}");
     let first = answer["changed"][0]["first"].as_u64().unwrap();

@@ -75,6 +75,9 @@ pub(crate) async fn finish(shared: Arc<Shared>, assembling: Assembling) {
             AssembleError::Missing { blocks } | AssembleError::Rotten { blocks } => {
                 Assembled::Lacking(blocks)
             }
+            AssembleError::Store(error) if error.is_lack_of_space() => {
+                Assembled::NoSpace(crate::in_words(&error))
+            }
             other @ (AssembleError::Decode { .. } | AssembleError::Store(_)) => {
                 Assembled::Failed(crate::in_words(&other))
             }

@@ -85,6 +85,8 @@ pub(crate) enum Assembled {
     InPlace(PathBuf),
     /// These blocks were missing or rotten: fetch them again.
     Lacking(Vec<u32>),
+    /// The disk has no space for them, in words.
+    NoSpace(String),
     /// Something else, in words.
     Failed(String),
 }

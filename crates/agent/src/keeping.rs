@@ -38,6 +38,8 @@ pub(crate) enum Reason {
     Asked,
     /// Something is done with it just now.
     Busy,
+    /// Others of the site fetch it, and nobody else has all of it.
+    LastCopy,
     /// It is one of so many that are kept for their age.
     Newest(u32),
     /// It is not complete, and nothing newer is: its blocks spare others.
@@ -74,6 +76,7 @@ impl fmt::Display for Reason {
             Self::Subscribed => f.write_str("subscribed"),
             Self::Asked => f.write_str("asked for"),
             Self::Busy => f.write_str("on its way"),
+            Self::LastCopy => f.write_str("the site's only whole copy, which others fetch"),
             Self::Newest(1) => f.write_str("the newest"),
             Self::Newest(keep) => write!(f, "one of the newest {keep}"),
             Self::Unfinished => f.write_str("unfinished, until a newer one is complete"),

@@ -291,6 +291,7 @@ impl Loop {
     pub(crate) fn on_assembled(&mut self, id: IndexId, assembled: Assembled) {
         let now = self.now();
         let Some(release) = self.releases.all.get_mut(&id) else { return };
+        let lacks_space = matches!(assembled, Assembled::NoSpace(_));
         match assembled {
             Assembled::InPlace(path) => {
                 info!(release = %id, "a release is complete");
@@ -313,7 +314,7 @@ impl Loop {
                 release.phase = Phase::Exchanging;
                 self.exchange.handle_blocks_lost(now, id, &blocks);
             }
-            Assembled::Failed(words) => {
+            Assembled::NoSpace(words) | Assembled::Failed(words) => {
                 error!(release = %id, error = words, "the files of a release cannot be put in place");
                 release.phase = Phase::Failed(words);
                 let (shared, assembling) = (Arc::clone(&self.shared), release.assembling.clone());
@@ -325,6 +326,9 @@ impl Loop {
                 });
                 self.tell_hooks();
             }
+        }
+        if lacks_space {
+            self.make_room();
         }
     }
 

@@ -1,20 +1,25 @@
-//! Removing what is beyond `keep_releases`: as judged by `keeping`, oldest first.
+//! Removing what is beyond `keep_releases`, and what has to make room: as judged by `keeping`, oldest first.
 
 use crate::{
     keeping::{self, Candidate, Reason, Verdict},
     releases::{Phase, Release},
     run::Loop,
 };
+use branchmesh_exchange::MemberReport;
 use branchmesh_image::BlockEntry;
 use branchmesh_store::{LiveBlocks, StoreError};
 use branchmesh_wire::{BlockId, IndexId};
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    iter,
+};
 use tracing::{error, info};
 
 impl Loop {
     /// Which releases stay and why, and in which order the others go.
     pub(crate) fn verdicts(&self) -> BTreeMap<IndexId, Verdict> {
         let wishes = self.releases.catalog().map(|catalog| self.wishes(catalog)).unwrap_or_default();
+        let members = self.exchange.members(self.now());
         let candidates = self.releases.iter().filter(|(_, release)| lies_here(release));
         let candidates: Vec<Candidate<'_>> = candidates
             .map(|(id, release)| {
@@ -25,6 +30,7 @@ impl Loop {
                     (wish.subscribed, Reason::Subscribed),
                     (wish.asked, Reason::Asked),
                     (is_busy(release), Reason::Busy),
+                    (is_last_copy(shares_of(&members, id)), Reason::LastCopy),
                 ];
                 Candidate {
                     id: *id,
@@ -51,6 +57,24 @@ impl Loop {
             retired |= self.retire(*id);
         }
         if retired {
+            self.drop_unreferenced();
+        }
+    }
+
+    /// Gives up the release that goes first, whatever its age, if something that is wanted here lacks space. One at a
+    /// time: the next time that space is lacking, the next one.
+    pub(crate) fn make_room(&mut self) {
+        let is_wanted = |release: &Release| release.wanted && is_busy(release);
+        // While an index is on its way nobody knows what can be freed.
+        let knows_all = self.releases.all.values().all(|release| release.phase != Phase::Indexing);
+        if !knows_all || !self.releases.all.values().any(is_wanted) {
+            return;
+        }
+        let verdicts = self.verdicts();
+        let first = verdicts.iter().filter(|(_, verdict)| verdict.goes.is_some());
+        let Some((id, _)) = first.min_by_key(|(_, verdict)| verdict.goes) else { return };
+        info!(release = %id, "an old release makes room for one that is wanted");
+        if self.retire(*id) {
             self.drop_unreferenced();
         }
     }
@@ -117,11 +141,36 @@ fn lies_here(release: &Release) -> bool {
     }
 }
 
+/// How much of a release the other members have, of how much: those that have it or fetch it.
+fn shares_of<'a>(members: &'a [MemberReport], id: &'a IndexId) -> impl Iterator<Item = (u64, u64)> + 'a {
+    let statuses = members.iter().filter_map(|member| member.status.as_ref());
+    let others = statuses.flat_map(|status| &status.releases).filter(|other| other.release == *id);
+    others.map(|other| (other.bytes_have, other.bytes_total))
+}
+
+/// Whether another member fetches a release, and no other one has all of it.
+fn is_last_copy(mut shares: impl Iterator<Item = (u64, u64)>) -> bool {
+    shares.next().is_some_and(|first| iter::once(first).chain(shares).all(|(have, total)| have < total))
+}
+
 /// Whether it is on its way.
 fn is_busy(release: &Release) -> bool {
     match release.phase {
         Phase::Indexing | Phase::Assembling => true,
         Phase::Exchanging | Phase::Failed(_) => release.wanted,
         Phase::Announced | Phase::Unsuitable(_) | Phase::Complete(_) | Phase::Active(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_copy_is_one_that_others_fetch_and_nobody_else_has() {
+        let is_last = |shares: &[(u64, u64)]| is_last_copy(shares.iter().copied());
+        assert!(!is_last(&[]), "nobody wants it");
+        assert!(is_last(&[(0, 10)]) && is_last(&[(9, 10), (0, 10)]));
+        assert!(!is_last(&[(10, 10)]) && !is_last(&[(3, 10), (10, 10)]), "somebody else has it");
     }
 }

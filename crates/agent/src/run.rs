@@ -319,6 +319,8 @@ impl Loop {
             return;
         }
         self.next_look_at_disk = now + LOOK_AT_DISK;
+        // What stayed because others were fetching it may go now.
+        self.retire_surplus();
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || match shared.store.rotten_within(scrub::ROT_SPAN) {
             Ok(rotten) => shared.disk_fails.store(rotten >= scrub::ROT_MAX, Ordering::Relaxed),
@@ -377,6 +379,9 @@ impl Loop {
         }
         let until = self.now() + DISK_NEWS;
         self.problems.set(Problem::Disk, words, until);
+        if !self.shared.store.has_space_for(COMMIT_BYTES) {
+            self.make_room();
+        }
     }
 
     async fn goodbye(mut self) {

@@ -153,6 +153,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it goes away when space is freed.
+    #[must_use]
+    pub fn is_lack_of_space(&self) -> bool {
+        matches!(self, Self::DiskFull { .. } | Self::BelowFloor { .. })
+    }
+
     /// Gives an error of the operating system its name.
     pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();

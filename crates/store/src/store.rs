@@ -178,6 +178,12 @@ impl Store {
         self.inner.space.set_floor(floor);
     }
 
+    /// Whether `bytes` more can be stored without taking the space that must stay free.
+    #[must_use]
+    pub fn has_space_for(&self, bytes: u64) -> bool {
+        self.space().check(self.packs().folder(), bytes).is_ok()
+    }
+
     /// How much the store takes and how much is left.
     #[must_use]
     pub fn usage(&self) -> Usage {

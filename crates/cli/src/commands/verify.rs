@@ -30,8 +30,8 @@ impl Verify {
             return Ok(());
         }
         Err(Failure::because(format!(
-            "{} of {}@{} differ from what was published; `branchmesh activate` another release, or remove the folder and \
-             restart the agent to have the files made anew",
+            "{} of {}@{} changed since the release was put in place; to have it made anew, stop the agent, remove the \
+             release's folder below images, and start the agent again",
             text::count(answer.changed.len() as u64, "file"),
             answer.image,
             answer.release
