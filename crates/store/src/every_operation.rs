@@ -11,26 +11,24 @@
 //! than CI does (see [`variants`]).
 
 mod rollout;
+mod same_name;
 mod world;
 
 use crate::{
     assemble::AssembleError,
-    disk::Disk,
     error::StoreError,
     simulated_disk::{Failure, Kind, Loss, Operation, SimulatedDisk},
     store::Store,
 };
-use branchmesh_image::Cipher;
 use rollout::{BATCH, DATA_DIR, Rollout};
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-use world::{IMAGE, Release, releases, releases_of_one_name};
+use std::{io, path::Path, sync::Arc};
+use world::{Release, releases};
 
 /// Operations of a recovery among which a second power cut comes.
 const RECOVERY: usize = 60;
+
+/// Operations after an error among which a power cut comes.
+const LATER: usize = 40;
 
 /// How many losses are tried for each power cut: everything that was not synced, nothing of it, and random ones.
 fn variants() -> u64 {
@@ -134,8 +132,7 @@ fn the_power_may_go_soon_after_an_operation_has_failed() {
     for (point, operation) in
         operations.iter().enumerate().filter(|(_, operation)| operation.kind != Kind::Look)
     {
-        for loss in losses(point) {
-            let more = more_operations(point, loss);
+        for (more, loss) in later_cuts(point, operation) {
             let told = Told::new(format!(
                 "operation {point} failed, {operation:?}, power cut {more} later, {loss:?}"
             ));
@@ -156,14 +153,13 @@ fn the_power_may_go_soon_after_an_operation_has_failed() {
     }
 }
 
-/// How long the power lasts after an error: other lengths for other losses.
-fn more_operations(point: usize, loss: Loss) -> usize {
-    let salt = match loss {
-        Loss::Everything => 0,
-        Loss::Nothing => 1,
-        Loss::Some(seed) => usize::try_from(seed % 1000).unwrap(),
-    };
-    (point * 7 + salt * 13) % 40
+/// How many operations after an error the power goes, and what is lost then. Where names of releases were not synced,
+/// every operation that may build on them is tried.
+fn later_cuts(point: usize, operation: &Operation) -> Vec<(usize, Loss)> {
+    if operation.kind == Kind::SyncFolder && operation.path.starts_with(Path::new(DATA_DIR).join("images")) {
+        return (0..LATER).map(|more| (more, Loss::Some((point * LATER + more) as u64))).collect();
+    }
+    losses(point).enumerate().map(|(variant, loss)| ((point * 7 + variant * 13) % LATER, loss)).collect()
 }
 
 /// What a process does after an error.
@@ -208,74 +204,6 @@ fn fails(
     rollout.expect_done(&disk, &store);
     told.well();
     went.is_err()
-}
-
-#[test]
-fn a_release_whose_name_could_not_be_synced_is_in_place_only_when_it_is() {
-    let [release, _] = releases();
-    let assembled = |fails: Option<usize>| {
-        let disk = SimulatedDisk::new();
-        let store = open(&disk).unwrap();
-        fails.into_iter().for_each(|point| disk.fail_after(point, Failure::Error(io::ErrorKind::Other)));
-        write_all(&store, &release);
-        let first = assemble(&store, &release);
-        assert_eq!(first.is_err(), fails.is_some());
-        let folder = first.or_else(|_| assemble(&store, &release)).unwrap();
-        let done = disk.done();
-        disk.cut_power();
-        disk.power_on(Loss::Everything);
-        assert!(disk.examine(&folder).is_ok(), "{fails:?}");
-        done
-    };
-    let done = assembled(None);
-    let syncs = done.iter().enumerate().filter(|(_, operation)| {
-        operation.kind == Kind::SyncFolder
-            && [IMAGE, "images"].iter().any(|name| operation.path.ends_with(name))
-    });
-    let syncs: Vec<usize> = syncs.map(|(point, _)| point).collect();
-    assert!(syncs.len() >= 3, "{syncs:?}");
-    syncs.into_iter().for_each(|point| drop(assembled(Some(point))));
-}
-
-#[test]
-fn files_of_another_index_are_never_taken_for_those_of_the_one_that_has_the_name_now() {
-    let [first, second] = releases_of_one_name();
-    let run = |disk: &SimulatedDisk| -> Result<(), AssembleError> {
-        let store = open(disk)?;
-        assemble(&store, &second)?;
-        Ok(())
-    };
-    let prepared = || {
-        let disk = SimulatedDisk::new();
-        let store = open(&disk).unwrap();
-        [&first, &second].into_iter().for_each(|release| write_all(&store, release));
-        assemble(&store, &first).unwrap();
-        drop(store);
-        disk.power_on(Loss::Nothing);
-        disk
-    };
-    let disk = prepared();
-    run(&disk).unwrap();
-    for point in 0..disk.done().len() {
-        for loss in losses(point) {
-            let disk = prepared();
-            disk.end_power_after(point);
-            let _ = run(&disk);
-            disk.cut_power();
-            disk.power_on(loss);
-            let folder = assemble(&open(&disk).unwrap(), &second).unwrap();
-            rollout::expect_files(&disk, &folder, &second);
-        }
-    }
-}
-
-fn write_all(store: &Store, release: &Release) {
-    release.blocks.iter().for_each(|(at, block)| store.write(at, block).unwrap());
-    store.commit().unwrap();
-}
-
-fn assemble(store: &Store, release: &Release) -> Result<PathBuf, AssembleError> {
-    store.assemble(&release.index, &Cipher::None, &|_| {})
 }
 
 /// How an operation of a kind may fail.

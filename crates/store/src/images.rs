@@ -84,9 +84,12 @@ impl Store {
         self.image_folder(image).join(format!("..{release}{PARTIAL}"))
     }
 
-    /// Makes the names of an image's releases survive a power cut.
+    /// Makes the names of an image's releases, and what `current` says, survive a power cut.
     pub(crate) fn sync_release_names(&self, image: &str) -> Result<(), StoreError> {
-        self.files().sync_folder(&self.image_folder(image))?;
+        let folder = self.image_folder(image);
+        if self.files().is_folder(&folder)? {
+            self.files().sync_folder(&folder)?;
+        }
         self.files().sync_folder(self.images())
     }
 
@@ -116,10 +119,7 @@ impl Store {
             self.files().remove(&partial)?;
             self.files().rename(&folder, &partial)?;
         }
-        let parent = self.image_folder(image);
-        if self.files().is_folder(&parent)? {
-            self.files().sync_folder(&parent)?;
-        }
+        self.sync_release_names(image)?;
         self.files().remove(&partial)
     }
 

@@ -19,6 +19,12 @@
 //! <data_dir>/images/<image>/current                names the active release
 //! ```
 //!
+//! The power may go at any moment, and any call of the system may fail. Afterwards the store opens, what was committed
+//! is there, and each release folder and `current` are the old or the new one, whole; at most what was written since
+//! the last commit is fetched again. After an error, which names the file and what happened to it, the store goes on in
+//! the same process as soon as the disk works. All that it does to a disk passes through one trait, so that
+//! tests cut the power after every single operation and let every one fail (`every_operation`).
+//!
 //! All calls block; an async caller gives them to blocking threads.
 
 mod assemble;

@@ -41,6 +41,8 @@ impl Store {
         if self.current(image)?.as_deref() == Some(release) {
             return Err(StoreError::Active { image: image.into(), release: release.into() });
         }
+        // Who made another release the active one may have ended, or met an error, before that was synced.
+        self.sync_release_names(image)?;
         let key = ledger::key(image, release);
         ahead.forget(&key);
         self.ledger().remove_release(&key, Some(Folder::Retiring))?;

@@ -137,11 +137,13 @@ impl<'a> Rollout<'a> {
     fn let_go_of_the_old(&mut self, store: &Store) -> Result<(), StoreError> {
         let (packs, parts) = (self.new.packs(), self.new.part_ids());
         self.complete.remove(self.old.name);
-        self.durable.retain(|(pack, _)| packs.contains(pack));
+        let live: BTreeSet<Place> = self.new.blocks.iter().map(|(at, _)| place(at)).collect();
+        self.durable.retain(|place| live.contains(place));
         self.durable_parts.retain(|part| parts.contains(part));
         store.retire(IMAGE, self.old.name)?;
         self.is_old_gone = true;
         store.drop_unreferenced(&packs)?;
+        store.free_dead_blocks(&self.new.blocks.iter().map(|(at, _)| *at).collect())?;
         store.drop_unreferenced_parts(&parts)
     }
 
@@ -210,6 +212,8 @@ impl<'a> Rollout<'a> {
         assert_eq!(store.releases().unwrap(), [record(self.new, true)]);
         assert_eq!(files_below(disk, &path(&["store", "packs"])), self.new.packs().len());
         assert_eq!(files_below(disk, &path(&["store", "indexes"])), self.new.parts.len());
+        let is_large = |at: &&Location| at.len > 1 << 16;
+        assert!(self.placed().filter(is_large).all(|at| !store.has(at)), "a dead block keeps its space");
         let names: Vec<PathBuf> = list(disk, &["images", IMAGE]);
         assert_eq!(names, [path(&["images", IMAGE, self.new.name]), path(&["images", IMAGE, "current"])]);
     }

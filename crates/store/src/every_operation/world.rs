@@ -13,6 +13,8 @@ use std::{
 pub(super) const IMAGE: &str = "xp";
 /// Blocks of a pack.
 const PACK_BLOCKS: usize = 4;
+/// The number of the large piece; only the older release has it.
+const LARGE: u8 = 6;
 /// Bytes of the hole in the large file.
 const HOLE: usize = 9000;
 
@@ -126,7 +128,8 @@ impl Publisher {
     }
 }
 
-/// Bytes that do not compress, of a length that is no multiple of a sector.
+/// Bytes that do not compress, of a length that is no multiple of a sector. One piece is so large that its place is worth
+/// a hole when it is dead.
 fn content(number: u8) -> Vec<u8> {
     let mut state = (u64::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {
@@ -135,5 +138,6 @@ fn content(number: u8) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    std::iter::repeat_with(&mut next).flatten().take(1000 + usize::from(number) * 97).collect()
+    let length = if number == LARGE { 70_001 } else { 1000 + usize::from(number) * 97 };
+    std::iter::repeat_with(&mut next).flatten().take(length).collect()
 }

@@ -16,8 +16,16 @@ pub(super) struct Content {
 
 #[derive(Clone)]
 enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
+    Write {
+        offset: usize,
+        bytes: Vec<u8>,
+    },
     Length(usize),
+    /// A hole, which is inside the file.
+    Hole {
+        offset: usize,
+        len: usize,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -53,6 +61,10 @@ impl Content {
 
     pub(super) fn set_len(&mut self, len: usize) {
         self.change(Change::Length(len));
+    }
+
+    pub(super) fn punch(&mut self, offset: usize, len: usize) {
+        self.change(Change::Hole { offset, len });
     }
 
     pub(super) fn sync(&mut self) {
@@ -97,6 +109,10 @@ impl Change {
         match self {
             Self::Write { offset, bytes } => put(file, *offset, bytes),
             Self::Length(len) => file.resize(*len, 0),
+            Self::Hole { offset, len } => {
+                let end = file.len();
+                file[(*offset).min(end)..(offset + len).min(end)].fill(0);
+            }
         }
     }
 
