@@ -3,7 +3,8 @@
 //!
 //! It knows the product only from outside: its command line, its status, its files and the bytes that it puts
 //! on a wire. What a test claims about traffic is counted by the kernel's interface counters and by nginx's log,
-//! never by the product itself.
+//! never by the product itself. The one exception is [`left_behind`], for what only a process could answer that was
+//! killed.
 //!
 //! A broken environment is a failed test: the harness panics with the command, its output and what to do.
 //! Everything that it starts or creates belongs to a value whose drop removes it.
@@ -20,6 +21,7 @@ pub mod figures;
 pub mod gateway;
 pub mod hq;
 pub mod images;
+pub mod left_behind;
 pub mod loopback;
 pub mod measure;
 pub mod mirror;
