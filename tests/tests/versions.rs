@@ -8,7 +8,9 @@ use branchmesh_tests::{
     hq::COMMAND_LIMIT,
     images,
     loopback::{IMAGE, Loopback},
+    nginx::Manner,
     node::{Node, free_address},
+    process::Process,
     run::run,
     status::{ReleaseStatus, Status},
 };
@@ -22,6 +24,8 @@ use std::{
 };
 
 const BYTES: u64 = 1 << 20;
+/// Per connection: a release takes long enough to be cut off.
+const RATE_KIB: u32 = 64;
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
@@ -52,6 +56,28 @@ fn a_suggested_release_is_shown_with_its_cost_and_fetched_when_it_is_accepted() 
     assert!(!node.release_folder(IMAGE, "2").exists());
     accept(&node, "2");
     node.wait_for("2 is active", LIMIT, |status| status.is(IMAGE, "2", "active"));
+}
+
+#[test]
+fn what_was_accepted_is_fetched_also_when_the_command_and_the_agent_are_killed() {
+    let Some((world, source)) = Loopback::with_nginx("accepted", 8 * BYTES) else { return };
+    let nginx = world.serve(Manner::Slow(RATE_KIB));
+    let mut node = world.node("pc-01", &[nginx.url()]);
+    node.settings.update = "suggest".into();
+    node.start();
+    node.wait_for("told what 1 costs", LIMIT, |status| {
+        status.release(IMAGE, "1").is_some_and(|found| found.cost.is_some())
+    });
+    let mut get = Command::new(branchmesh());
+    get.args(["get", "desk@1", "--http", &node.settings.http.to_string()]);
+    let mut get = Process::start("get", &get, &world.path().join("get.log"));
+    node.wait_for("some of it is here", LIMIT, |status| release(status, "1").bytes.have > 0);
+    get.kill();
+    node.kill();
+    assert!(!node.release_folder(IMAGE, "1").exists(), "it finished before the kill: the test is too quick");
+    node.start();
+    node.wait_for("1 is active", LIMIT, |status| status.is(IMAGE, "1", "active"));
+    assert_eq!(node.wrong_files(IMAGE, "1", &[&source]), [""; 0]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 use tracing::{error, info, warn};
@@ -89,7 +89,7 @@ impl Notice {
             ("BRANCHMESH_EVENT", Some(self.event.name().into())),
             ("BRANCHMESH_IMAGE", Some(self.image.clone())),
             ("BRANCHMESH_RELEASE", Some(self.release.clone())),
-            ("BRANCHMESH_FOLDER", folder.map(|folder| folder.display().to_string())),
+            ("BRANCHMESH_FOLDER", folder.map(|folder| absolute(folder).display().to_string())),
             ("BRANCHMESH_PREVIOUS", previous),
             ("BRANCHMESH_REASON", reason),
             // So that `branchmesh status` in a hook asks this agent.
@@ -281,6 +281,11 @@ impl Loop {
     }
 }
 
+/// A hook runs in another folder than the agent.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 async fn tell(shared: Arc<Shared>, command: HookCommand, notice: Notice) {
     let settings = &shared.settings;
     let mut http = settings.http;
@@ -363,7 +368,8 @@ mod tests {
             facts.into_iter().find(|(known, _)| *known == name).unwrap().1
         };
         assert_eq!(fact(&notice, "BRANCHMESH_EVENT").unwrap(), "ready");
-        assert_eq!(fact(&notice, "BRANCHMESH_FOLDER").unwrap(), "folder");
+        let folder = fact(&notice, "BRANCHMESH_FOLDER").unwrap();
+        assert!(Path::new(&folder).is_absolute() && folder.ends_with("folder"), "{folder}");
         assert_eq!(fact(&notice, "BRANCHMESH_REASON"), None);
         notice.event = Event::Activated { folder: "folder".into(), previous: Some("1".into()) };
         assert_eq!(fact(&notice, "BRANCHMESH_PREVIOUS").unwrap(), "1");

@@ -67,7 +67,7 @@ impl HooksLayer {
     /// Makes relative paths relative to `folder`. A bare name is not a path: it is looked for in `PATH`.
     pub(crate) fn anchor(&mut self, folder: &Path) {
         for command in [&mut self.ready, &mut self.activated, &mut self.failed].into_iter().flatten() {
-            if command.program.components().count() > 1 {
+            if command.is_path() {
                 command.program = folder.join(&command.program);
             }
         }
@@ -85,8 +85,12 @@ impl HooksLayer {
 
     /// Fills in the default.
     pub(crate) fn settle(self) -> HookSettings {
-        let Self { ready, activated, failed, timeout } = self;
-        HookSettings { ready, activated, failed, timeout: timeout.map_or(TIMEOUT_DEFAULT, |span| span.0) }
+        HookSettings {
+            ready: self.ready.map(HookCommand::absolute),
+            activated: self.activated.map(HookCommand::absolute),
+            failed: self.failed.map(HookCommand::absolute),
+            timeout: self.timeout.map_or(TIMEOUT_DEFAULT, |span| span.0),
+        }
     }
 }
 
@@ -99,6 +103,21 @@ impl HookCommand {
             }
             Some(_) | None => Err(HookCommandError(String::new())),
         }
+    }
+
+    /// Whether the program is a path, and not a name.
+    fn is_path(&self) -> bool {
+        self.program.components().count() > 1
+    }
+
+    /// A hook runs in another folder than the agent.
+    fn absolute(mut self) -> Self {
+        if self.is_path()
+            && let Ok(path) = std::path::absolute(&self.program)
+        {
+            self.program = path;
+        }
+        self
     }
 }
 
@@ -165,6 +184,14 @@ mod tests {
         hooks.anchor(Path::new("/etc/branchmesh"));
         assert_eq!(hooks.ready.unwrap().program, Path::new("/etc/branchmesh/hooks/ready.sh"));
         assert_eq!(hooks.activated.unwrap().program, Path::new("systemctl"));
+    }
+
+    #[test]
+    fn paths_mean_the_same_in_the_folder_that_hooks_run_in() {
+        let settled = layer("ready = [\"hooks/ready.sh\"]\nfailed = [\"sh\"]").settle();
+        let program = settled.ready.unwrap().program;
+        assert!(program.is_absolute() && program.ends_with("hooks/ready.sh"), "{}", program.display());
+        assert_eq!(settled.failed.unwrap().program, Path::new("sh"));
     }
 
     #[test]
