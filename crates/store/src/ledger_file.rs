@@ -1,4 +1,5 @@
-//! The ledger's file: the database on the store's disk. This file and [`ledger`](crate::ledger) alone know redb.
+//! The ledger's file: the database on the store's disk. This file and [`ledger`](crate::ledger) alone know
+//! its redb.
 //!
 //! After a sync that failed, the system may show pages of the file that are not on the disk, and no later sync writes
 //! them. What is built on such pages falls with them at the next power cut, everything that the ledger held with it. So

@@ -2,7 +2,8 @@
 //!
 //! A hint and no truth: losing it costs time, and what is in it is checked before it is used. So a damaged one is
 //! thrown away, and syncs are rare. A file that has changed gets a new number, and what was known under the old one
-//! is passed over until there is so much of it that clearing it away pays.
+//! is passed over until there is so much of it that clearing it away pays. The file is none of the store's promises, and
+//! lies beside its [`Disk`](crate::disk::Disk).
 
 use super::HarvestError;
 use branchmesh_image::{BlockSize, PlainHash};
