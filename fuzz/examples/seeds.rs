@@ -9,7 +9,8 @@ use branchmesh_fuzz::{
     sample::{Sample, group_cipher, group_key, noise},
     world::{Files, World},
 };
-use branchmesh_image::{BlockId, Cipher, IndexId};
+use branchmesh_image::{BlockId, Cipher, Extents, IndexId, Location, PackId, PlainHash};
+use branchmesh_repo::{ExcerptHead, Holdings};
 use branchmesh_wire::{BlockSet, Hello, Message, Note, Request, ResponseHead, Runs};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -24,6 +25,7 @@ fn main() {
     group_keys();
     blocks();
     descriptions();
+    bundles();
     indexes();
     messages();
     metadata(World::good_files());
@@ -104,6 +106,42 @@ fn descriptions() {
     }
     let sealed = group_key().seal_description(b"finance/00ff00fe", json);
     seed("description", "of-another-place", &[&part(b"finance/00ff00ff")[..], &sealed].concat());
+}
+
+/// What a bundle is made from and of. Both have a checksum, which no mutation meets: the bad ones are made here.
+fn bundles() {
+    let mut holdings = Holdings::new("lyon", "pc-01", 1_700_000_000);
+    let mut extents = Extents::default();
+    for (offset, len) in [(0, 1), (300, 70_000), (32 << 20, 0), ((32 << 20) - 9, 9)] {
+        extents.insert(&(offset..offset + len));
+        holdings.insert(&Location { pack: PackId::of(&[1]), offset, len });
+    }
+    holdings.insert_all(PackId::of(b"whole"), &extents);
+    let (have, head) = (holdings.to_bytes(), ExcerptHead::new(extents).to_bytes());
+    for (target, good) in [("holdings", &have), ("excerpt", &head)] {
+        seed(target, "good", good);
+        seed(target, "cut-off", &good[..good.len() - 10]);
+        seed(target, "with-more", &[&good[..], &noise(7, 100)].concat());
+        let line = good.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let mut later = good.clone();
+        later[line - 2] += 1;
+        seed(target, "later-version", &later);
+        let names = branchmesh_image::codec::encode(&(String::new(), String::new(), 1u32, 0u64));
+        let bodies = [
+            ("empty", Vec::new()),
+            ("greedy", vec![253, 255, 255, 255, 255, 255, 0, 0, 0]),
+            ("greedy-packs", [&names[..], &[252, 255, 255, 255, 255]].concat()),
+            ("touching", vec![2, 0, 5, 0, 5]),
+            ("overflowing", vec![2, 252, 255, 255, 255, 255, 252, 255, 255, 255, 255, 1, 1]),
+            ("backwards", [&names[..], &[1], &[7; 32], &[1, 1, 252, 0, 0, 0, 2]].concat()),
+        ];
+        for (name, body) in bodies {
+            let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+            let framed = [&good[..line], &length[..], &body[..]].concat();
+            let checksum = PlainHash::of(&framed);
+            seed(target, name, &[&framed[..], &checksum.0[..]].concat());
+        }
+    }
 }
 
 fn indexes() {

@@ -11,7 +11,9 @@
 pub mod address;
 pub mod block;
 pub mod description;
+pub mod excerpt;
 pub mod group_key;
+pub mod holdings;
 pub mod index;
 pub mod index_piece;
 pub mod index_root;
@@ -27,7 +29,10 @@ pub mod signed_metadata;
 pub mod subscription;
 pub mod world;
 
-use branchmesh_image::{block::BLOCK_ENCODED_MAX, index::ROOT_PLAIN_MAX, piece::PIECE_PLAIN_MAX};
+use branchmesh_image::{
+    block::BLOCK_ENCODED_MAX, extents::EXTENTS_ENCODED_MAX, index::ROOT_PLAIN_MAX, piece::PIECE_PLAIN_MAX,
+};
+use branchmesh_repo::HOLDINGS_MAX;
 
 /// A function to be called with any bytes.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +57,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "address", run: address::run, memory_max: 0 },
     Target { name: "block", run: block::run, memory_max: 8 * BLOCK_ENCODED_MAX },
     Target { name: "description", run: description::run, memory_max: 0 },
+    Target { name: "excerpt", run: excerpt::run, memory_max: 4 * EXTENTS_ENCODED_MAX },
     Target { name: "group_key", run: group_key::run, memory_max: 0 },
+    Target { name: "holdings", run: holdings::run, memory_max: HOLDINGS_MAX },
     Target { name: "index", run: index::run, memory_max: ROOT_PLAIN_MAX + 2 * PIECE_PLAIN_MAX },
     Target { name: "index_piece", run: index_piece::run, memory_max: 2 * PIECE_PLAIN_MAX },
     Target { name: "index_root", run: index_root::run, memory_max: ROOT_PLAIN_MAX },

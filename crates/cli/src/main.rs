@@ -46,6 +46,8 @@ enum Command {
     Demote(commands::channel::Demote),
     /// Shows what an update costs, before it is rolled out
     Diff(commands::diff::Diff),
+    /// Puts releases into a folder for sites without a line
+    Export(commands::export::Export),
     /// Makes the organisation's certificate authority and device certificates
     #[command(subcommand)]
     Ca(commands::ca::Ca),
@@ -78,6 +80,7 @@ impl Command {
             | Self::Promote(_)
             | Self::Demote(_)
             | Self::Diff(_)
+            | Self::Export(_)
             | Self::Ca(_)
             | Self::Status(_)
             | Self::Get(_)
@@ -111,6 +114,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Promote(promote) => promote.run().await,
         Command::Demote(demote) => demote.run().await,
         Command::Diff(diff) => diff.run().await,
+        Command::Export(export) => export.run().await,
         Command::Ca(ca) => ca.run(),
         Command::Agent(agent) => agent.run().await,
         Command::Status(status) => status.run().await,

@@ -11,6 +11,7 @@ pub mod block_size;
 pub mod chunk;
 pub mod codec;
 pub mod crypt;
+pub mod extents;
 pub mod hash;
 pub mod index;
 pub mod path;
@@ -21,6 +22,7 @@ pub use block::{BlobRef, BlockError, Decoder, Encoder, PlainBlock, VerifiedBlock
 pub use block_size::{BlockSize, BlockSizeError};
 pub use chunk::{Chunker, Cut, Source};
 pub use crypt::{Cipher, GroupKey};
+pub use extents::{Extents, ExtentsError};
 pub use hash::{BlockId, IndexId, PackId, PlainHash};
 pub use index::{BlockEntry, Extent, FileEntry, Index, IndexError, IndexRoot, Location};
 pub use piece::{IndexPiece, PieceCutter};

@@ -4,6 +4,7 @@
 //! metadata/   root.json N.root.json N.targets.json N.snapshot.json timestamp.json
 //! indexes/    ab/<64 hex>        one file per index part, named by the BlockId of its encoded bytes
 //! packs/      ab/<64 hex>.pack   encoded blocks back to back, named by their PackId
+//!             ab/<64 hex>.excerpt   some of a pack's blocks, in bundles only
 //! ```
 
 use branchmesh_image::{BlockId, PackId};
@@ -43,6 +44,12 @@ pub(crate) fn index_path(part: &BlockId) -> String {
 pub(crate) fn pack_path(pack: &PackId) -> String {
     let name = pack.to_string();
     format!("packs/{}/{name}.pack", &name[..2])
+}
+
+/// Path of an excerpt of a pack, in a bundle.
+pub(crate) fn excerpt_path(pack: &PackId) -> String {
+    let name = pack.to_string();
+    format!("packs/{}/{name}.excerpt", &name[..2])
 }
 
 /// The pack that lies at `path`; `None` for other files.

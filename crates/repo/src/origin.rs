@@ -6,6 +6,7 @@
 
 mod carrier;
 mod error;
+mod folder;
 mod http;
 mod runs;
 
@@ -18,23 +19,25 @@ pub(crate) use http::STALL_MAX;
 use crate::{
     address::{Address, Target, shown},
     cloud::{Cloud, Purpose},
-    layout,
+    layout::{self, TIMESTAMP},
     source::{MetadataSource, PartSource, SourceError},
 };
 use async_trait::async_trait;
-use branchmesh_image::{BlobRef, BlockId, IndexId, Location, VerifiedBlock};
+use branchmesh_image::{BlobRef, BlockId, Extents, IndexId, Location, PackId, VerifiedBlock};
 use bytes::{Bytes, BytesMut};
 use carrier::{Body, Carrier};
+use folder::Folder;
 use futures::{Stream, StreamExt, stream};
-use runs::{Run, Wanted, runs};
+use runs::{Located, Wanted, runs};
 use std::{
     collections::VecDeque,
+    ops::Range,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use url::Url;
 
@@ -118,8 +121,33 @@ impl Origin {
     ) -> impl Stream<Item = Result<(u32, VerifiedBlock), OriginError>> + Send + 'static {
         let origin = self.clone();
         stream::iter(runs(wanted))
-            .map(move |run| RunReader::new(origin.clone(), run).into_stream().boxed())
+            .map(move |run| {
+                let (locating, origin) = (origin.clone(), origin.clone());
+                let located = stream::once(async move { locating.carrier.locate(run).await });
+                located
+                    .flat_map(stream::iter)
+                    .flat_map(move |located| match located {
+                        Ok(located) => RunReader::new(origin.clone(), located).into_stream().boxed(),
+                        Err(error) => stream::iter([Err(error)]).boxed(),
+                    })
+                    .boxed()
+            })
             .flatten_unordered(RANGES_IN_FLIGHT)
+    }
+
+    /// When the timestamp of a local origin was changed last, and how long it is: a cheap look at whether the folder
+    /// is there and says something new. `None` if it is not there, or no folder.
+    pub async fn timestamp_mark(&self) -> Option<(SystemTime, u64)> {
+        let Carrier::Folder(folder) = &self.carrier else { return None };
+        folder.mark(&layout::metadata_path(TIMESTAMP)).await
+    }
+
+    /// Which bytes of a pack a folder holds, as far as lengths and heads tell; nothing is known of other origins.
+    pub(crate) async fn extents_of(&self, pack: &PackId) -> Extents {
+        match &self.carrier {
+            Carrier::Folder(folder) => folder.extents_of(pack).await,
+            Carrier::Http(_) | Carrier::Cloud(..) => Extents::default(),
+        }
     }
 
     /// The repository in a cloud, or in what stands in for one.
@@ -136,7 +164,7 @@ impl Origin {
         let shown = Url::from_directory_path(&folder)
             .map_err(|()| bad("the folder's path cannot be written as a URL".into()))?
             .to_string();
-        let carrier = Carrier::Folder(folder, shown.clone());
+        let carrier = Carrier::Folder(Folder::new(folder, shown.clone(), STALL_MAX));
         Ok(Self { url: shown, carrier, throttle: None, wan_bytes: Arc::default(), is_local: true })
     }
 
@@ -200,16 +228,21 @@ impl PartSource for Origin {
 struct RunReader {
     origin: Origin,
     path: String,
-    run: Run,
+    /// Bytes of the file that are read.
+    range: Range<u64>,
+    /// Where in the file the next block begins.
+    at: u64,
+    blocks: VecDeque<Wanted>,
     /// `None` until the first block is asked for.
     body: Option<Body>,
     buffer: BytesMut,
 }
 
 impl RunReader {
-    fn new(origin: Origin, run: Run) -> Self {
-        let path = layout::pack_path(&run.pack);
-        Self { origin, path, run, body: None, buffer: BytesMut::new() }
+    fn new(origin: Origin, located: Located) -> Self {
+        let range = located.start..located.end();
+        let Located { path, start: at, run } = located;
+        Self { origin, path, range, at, blocks: run.blocks, body: None, buffer: BytesMut::new() }
     }
 
     fn into_stream(self) -> impl Stream<Item = Result<(u32, VerifiedBlock), OriginError>> {
@@ -220,19 +253,21 @@ impl RunReader {
     }
 
     async fn next(&mut self) -> Option<Result<(u32, VerifiedBlock), OriginError>> {
-        self.run.blocks.front()?;
+        self.blocks.front()?;
         let bytes = self.bytes().await;
-        let (index, location, id) = self.run.blocks.pop_front()?;
+        let (index, location, id) = self.blocks.pop_front()?;
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
-                self.run.blocks = VecDeque::new();
+                self.blocks = VecDeque::new();
                 return Some(Err(error));
             }
         };
+        let offset = self.at;
+        self.at += u64::from(location.len);
         let verified = VerifiedBlock::verify(&id, bytes).map_err(|source| OriginError::Damaged {
             url: self.origin.carrier.shown(&self.path),
-            offset: u64::from(location.offset),
+            offset,
             block: id,
             source: Box::new(source),
         });
@@ -241,16 +276,15 @@ impl RunReader {
 
     /// The bytes of the first block of what is left of the run.
     async fn bytes(&mut self) -> Result<Bytes, OriginError> {
-        let wanted: Option<&Wanted> = self.run.blocks.front();
-        let length = wanted.map_or(0, |(_, location, _)| location.len as usize);
+        let length = self.blocks.front().map_or(0, |(_, location, _)| location.len as usize);
         let mut body = match self.body.take() {
             Some(body) => body,
-            None => self.origin.carrier.range(&self.path, &self.run.range()).await?,
+            None => self.origin.carrier.range(&self.path, &self.range).await?,
         };
         while self.buffer.len() < length {
             let Some(chunk) = self.origin.next_chunk(&mut body).await? else {
                 let url = self.origin.carrier.shown(&self.path);
-                return Err(OriginError::Truncated { url, expected: self.run.range().end });
+                return Err(OriginError::Truncated { url, expected: self.range.end });
             };
             self.buffer.extend_from_slice(&chunk);
         }

@@ -34,7 +34,6 @@ mod disk;
 mod error;
 #[cfg(test)]
 mod every_operation;
-mod extents;
 mod files;
 mod fill;
 mod harvest;
@@ -60,6 +59,8 @@ mod space;
 mod store;
 mod system_disk;
 mod unsynced;
+
+use branchmesh_image::extents;
 
 pub use assemble::AssembleError;
 pub use assembly::Assembly;

@@ -66,6 +66,11 @@ impl Presence {
         self.packs.get(&at.pack).is_some_and(|extents| extents.contains(&range(at)))
     }
 
+    /// What is present, by pack.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (PackId, &Extents)> {
+        self.packs.iter().map(|(pack, extents)| (*pack, extents))
+    }
+
     /// Present bytes of all packs.
     pub(crate) fn bytes(&self) -> u64 {
         self.packs.values().map(Extents::bytes).sum()

@@ -110,6 +110,12 @@ impl Store {
         check_location(at).is_ok() && self.presence().has(at)
     }
 
+    /// All that is here, by pack, whatever it is needed for.
+    #[must_use]
+    pub fn holdings(&self) -> Vec<(PackId, Extents)> {
+        self.presence().all().map(|(pack, extents)| (pack, extents.clone())).collect()
+    }
+
     /// Writes a block to its place. It can be read at once, and is claimed after a crash from the next
     /// [`commit`](Self::commit) on. After an error the block has to be fetched again, and so have others of its pack
     /// that were not committed; [`has`](Self::has) tells.

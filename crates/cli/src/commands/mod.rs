@@ -4,6 +4,7 @@ pub mod agent;
 pub mod ca;
 pub mod channel;
 pub mod diff;
+pub mod export;
 pub mod get;
 pub mod publish;
 pub mod repo;

@@ -1,30 +1,31 @@
-//! The ways to a repository's files, behind one face: HTTP, and `object_store` for folders and clouds.
+//! The ways to a repository's files, behind one face: HTTP, folders, and `object_store` for clouds.
 
 use super::{
-    error::{OriginError, root_cause},
+    error::OriginError,
+    folder::Folder,
     http::Http,
+    runs::{Located, Run},
 };
-use crate::cloud::{self, Cloud};
+use crate::{
+    cloud::{self, Cloud},
+    layout,
+};
 use bytes::Bytes;
 use futures::{StreamExt, stream, stream::BoxStream};
-use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
-use std::{io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use object_store::{GetOptions, GetResult, ObjectStore, path::Path};
+use std::{ops::Range, time::Duration};
 use tokio::time::timeout;
 
 /// The bytes of an answer, as they come.
 pub(super) type Body = BoxStream<'static, Result<Bytes, OriginError>>;
-
-/// Bytes that are read from a folder at a time.
-const LOCAL_READ: u64 = 1 << 20;
 
 /// How an origin's files are read.
 #[derive(Clone)]
 pub(super) enum Carrier {
     /// A web server.
     Http(Http),
-    /// A folder of this machine, and its URL. It is opened anew for each file, because a stick or a network
-    /// drive comes and goes.
-    Folder(PathBuf, String),
+    /// A folder of this machine.
+    Folder(Folder),
     /// A bucket, and how long an answer may pause.
     Cloud(Cloud, Duration),
 }
@@ -35,14 +36,7 @@ impl Carrier {
         let url = self.shown(path);
         match self {
             Self::Http(http) => http.whole(path, max).await,
-            Self::Folder(folder, base) => {
-                let store = open(folder, base)?;
-                let size = size(&store, path, &url).await?;
-                if size > max as u64 {
-                    return Err(OriginError::TooLarge { url, max });
-                }
-                Ok(read(store, path, url, 0..size))
-            }
+            Self::Folder(folder) => folder.whole(path, max).await,
             Self::Cloud(cloud, stall_max) => {
                 let answer = ask(cloud, path, None, *stall_max).await?;
                 if answer.meta.size > max as u64 {
@@ -58,13 +52,7 @@ impl Carrier {
         let url = self.shown(path);
         match self {
             Self::Http(http) => http.range(path, range).await,
-            Self::Folder(folder, base) => {
-                let store = open(folder, base)?;
-                if size(&store, path, &url).await? < range.end {
-                    return Err(OriginError::Truncated { url, expected: range.end });
-                }
-                Ok(read(store, path, url, range.clone()))
-            }
+            Self::Folder(folder) => folder.range(path, range).await,
             Self::Cloud(cloud, stall_max) => {
                 let answer = ask(cloud, path, Some(range), *stall_max).await?;
                 if answer.range != *range {
@@ -75,12 +63,23 @@ impl Carrier {
         }
     }
 
+    /// Where the blocks of a run can be read; then why the others cannot. A server is simply asked for the pack.
+    pub(super) async fn locate(&self, run: Run) -> Vec<Result<Located, OriginError>> {
+        match self {
+            Self::Http(_) | Self::Cloud(..) => {
+                let (path, start) = (layout::pack_path(&run.pack), run.range().start);
+                vec![Ok(Located { path, start, run })]
+            }
+            Self::Folder(folder) => folder.locate(run).await,
+        }
+    }
+
     /// Lets an answer pause for `stall_max`.
     pub(super) fn wait_for(&mut self, stall_max: Duration) {
         match self {
             Self::Http(http) => http.stall_max = stall_max,
             Self::Cloud(_, pause) => *pause = stall_max,
-            Self::Folder(..) => {}
+            Self::Folder(folder) => folder.stall_max = stall_max,
         }
     }
 
@@ -88,48 +87,10 @@ impl Carrier {
     pub(super) fn shown(&self, path: &str) -> String {
         match self {
             Self::Http(http) => http.shown(path),
-            Self::Folder(_, base) => format!("{base}{path}"),
+            Self::Folder(folder) => folder.shown(path),
             Self::Cloud(cloud, _) => format!("{}{path}", cloud.url),
         }
     }
-}
-
-fn open(folder: &PathBuf, base: &str) -> Result<Arc<dyn ObjectStore>, OriginError> {
-    match LocalFileSystem::new_with_prefix(folder) {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(error) => Err(OriginError::Unreachable { url: base.into(), reason: root_cause(&error) }),
-    }
-}
-
-async fn size(store: &Arc<dyn ObjectStore>, path: &str, url: &str) -> Result<u64, OriginError> {
-    let meta = store.head(&Path::from(path)).await.map_err(|error| failed(url, error))?;
-    Ok(meta.size)
-}
-
-fn read(store: Arc<dyn ObjectStore>, path: &str, url: String, range: Range<u64>) -> Body {
-    let path = Path::from(path);
-    let chunks = stream::unfold(range, move |rest| {
-        let (store, path, url) = (store.clone(), path.clone(), url.clone());
-        async move {
-            if rest.is_empty() {
-                return None;
-            }
-            let end = rest.end.min(rest.start + LOCAL_READ);
-            match store.get_range(&path, rest.start..end).await {
-                Ok(bytes) => Some((Ok(bytes), end..rest.end)),
-                Err(error) => Some((Err(failed(&url, error)), rest.end..rest.end)),
-            }
-        }
-    });
-    chunks.boxed()
-}
-
-fn failed(url: &str, error: object_store::Error) -> OriginError {
-    let url = url.to_owned();
-    if let object_store::Error::NotFound { .. } = error {
-        return OriginError::NotFound { url };
-    }
-    OriginError::Io { url, source: io::Error::other(error) }
 }
 
 /// The head of a cloud's answer.

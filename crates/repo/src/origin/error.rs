@@ -1,6 +1,6 @@
 //! What can go wrong between a node and an origin, told apart so that an administrator knows where to look.
 
-use crate::access::AccessError;
+use crate::{access::AccessError, excerpt::ExcerptError};
 use branchmesh_image::{BlockError, BlockId};
 use std::{error::Error, io};
 
@@ -149,6 +149,15 @@ pub enum OriginError {
         #[source]
         source: Box<BlockError>,
     },
+    /// The head of a pack's excerpt is damaged, so that nobody knows what its bytes are.
+    #[error("{url} cannot be used: its blocks must come from elsewhere; export the bundle again")]
+    Excerpt {
+        /// The excerpt.
+        url: String,
+        /// What is wrong with it.
+        #[source]
+        source: ExcerptError,
+    },
     /// A local origin cannot be read.
     #[error("{url} cannot be read")]
     Io {
@@ -169,6 +178,7 @@ impl OriginError {
             | Self::Truncated { .. }
             | Self::TooLarge { .. }
             | Self::Damaged { .. }
+            | Self::Excerpt { .. }
             | Self::WrongRange { .. } => true,
             Self::BadUrl { .. }
             | Self::Unreachable { .. }

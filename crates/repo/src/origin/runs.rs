@@ -21,6 +21,23 @@ impl Run {
     }
 }
 
+/// A run, and where it can be read.
+pub(super) struct Located {
+    /// The file.
+    pub(super) path: String,
+    /// Its first byte there: the same as in the pack, but for excerpts.
+    pub(super) start: u64,
+    pub(super) run: Run,
+}
+
+impl Located {
+    /// The byte of the file behind its last one.
+    pub(super) fn end(&self) -> u64 {
+        let range = self.run.range();
+        self.start + (range.end - range.start)
+    }
+}
+
 /// The runs of all `wanted` blocks. Gaps are never bridged, however small: each byte crosses the WAN. Runs come
 /// in the order in which the first of their blocks was wanted.
 pub(super) fn runs(wanted: Vec<Wanted>) -> Vec<Run> {

@@ -61,7 +61,9 @@ impl DamageKind {
             OriginError::NotFound { .. } => Some(Self::Missing),
             // A web server gives as much of a range as there is.
             OriginError::Truncated { .. } | OriginError::WrongRange { .. } => Some(Self::Short),
-            OriginError::Damaged { .. } | OriginError::TooLarge { .. } => Some(Self::Damaged),
+            OriginError::Damaged { .. } | OriginError::Excerpt { .. } | OriginError::TooLarge { .. } => {
+                Some(Self::Damaged)
+            }
             OriginError::Denied { .. }
             | OriginError::Status { .. }
             | OriginError::Cloud { .. }

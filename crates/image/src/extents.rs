@@ -1,57 +1,67 @@
-//! Which bytes of one pack are present: sorted ranges that neither overlap nor touch.
+//! Which bytes of one pack somebody holds: sorted ranges that neither overlap nor touch.
+//!
+//! A store's record of what is present, a site's account of what it holds and the head of an excerpt are all made
+//! of these.
 
-use branchmesh_image::{
+use crate::{
     codec::{self, CodecError},
     index::PACK_MAX,
 };
 use std::ops::Range;
 
 /// Most ranges of one pack. A pack has some 500 blocks, more only where a release has many tiny files; the limit
-/// keeps a pack's record below [`RECORD_BYTES_MAX`].
-pub(crate) const EXTENTS_MAX: usize = 1 << 18;
+/// keeps the encoding of a pack's ranges below [`EXTENTS_ENCODED_MAX`].
+pub const EXTENTS_MAX: usize = 1 << 18;
 
-/// Most bytes of a pack's record: ranges of 8 bytes and the length.
-const RECORD_BYTES_MAX: usize = EXTENTS_MAX * 8 + 16;
+/// Most bytes of the ranges of one pack, encoded: 8 bytes each, and the count.
+pub const EXTENTS_ENCODED_MAX: usize = EXTENTS_MAX * 8 + 16;
 
-/// A record that no store has written.
+/// Ranges that cannot be those of a pack.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ExtentsError {
+pub enum ExtentsError {
+    /// The bytes are no list of ranges.
     #[error("{0}")]
     Codec(#[from] CodecError),
+    /// The ranges make no sense.
     #[error("ranges overlap, are empty or lie beyond the pack's end")]
     Impossible,
 }
 
 /// A set of bytes of a pack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extents {
+pub struct Extents {
     ranges: Vec<Range<u32>>,
     bytes: u64,
 }
 
 impl Extents {
     /// How many bytes are in the set.
-    pub(crate) fn bytes(&self) -> u64 {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Whether the set is empty.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
     /// How many ranges it takes to say what is in the set.
-    pub(crate) fn range_count(&self) -> usize {
+    #[must_use]
+    pub fn range_count(&self) -> usize {
         self.ranges.len()
     }
 
-    /// The ranges of the set, ascending.
-    pub(crate) fn ranges(&self) -> &[Range<u32>] {
+    /// The ranges, in ascending order.
+    #[must_use]
+    pub fn ranges(&self) -> &[Range<u32>] {
         &self.ranges
     }
 
-    /// The longest ranges before `end` that hold nothing of the set, ascending.
-    pub(crate) fn gaps(&self, end: u32) -> Self {
+    /// The longest ranges before `end` that hold nothing of the set.
+    #[must_use]
+    pub fn gaps(&self, end: u32) -> Self {
         let mut gaps = Self::default();
         gaps.insert(&(0..end));
         gaps.remove_all(self);
@@ -59,19 +69,21 @@ impl Extents {
     }
 
     /// Whether all of `range` is in the set.
-    pub(crate) fn contains(&self, range: &Range<u32>) -> bool {
+    #[must_use]
+    pub fn contains(&self, range: &Range<u32>) -> bool {
         let at = self.ranges.partition_point(|have| have.end < range.end);
         self.ranges.get(at).is_some_and(|have| have.start <= range.start && range.end <= have.end)
     }
 
     /// Whether anything of `range` is in the set.
-    pub(crate) fn touches(&self, range: &Range<u32>) -> bool {
+    #[must_use]
+    pub fn touches(&self, range: &Range<u32>) -> bool {
         let at = self.ranges.partition_point(|have| have.end <= range.start);
         self.ranges.get(at).is_some_and(|have| have.start < range.end)
     }
 
     /// Adds `range`, and merges it with what it overlaps or touches.
-    pub(crate) fn insert(&mut self, range: &Range<u32>) {
+    pub fn insert(&mut self, range: &Range<u32>) {
         if range.is_empty() {
             return;
         }
@@ -85,7 +97,7 @@ impl Extents {
     }
 
     /// Takes `range` out.
-    pub(crate) fn remove(&mut self, range: &Range<u32>) {
+    pub fn remove(&mut self, range: &Range<u32>) {
         if range.is_empty() {
             return;
         }
@@ -100,33 +112,39 @@ impl Extents {
     }
 
     /// Adds every range of `other`.
-    pub(crate) fn insert_all(&mut self, other: &Self) {
+    pub fn insert_all(&mut self, other: &Self) {
         other.ranges.iter().for_each(|range| self.insert(range));
     }
 
     /// Takes every range of `other` out.
-    pub(crate) fn remove_all(&mut self, other: &Self) {
+    pub fn remove_all(&mut self, other: &Self) {
         other.ranges.iter().for_each(|range| self.remove(range));
     }
 
-    /// The record: for each range the gap before it and its length, small numbers for the codec.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut end = 0;
-        let steps: Vec<(u32, u32)> = self
-            .ranges
-            .iter()
-            .map(|range| {
-                let gap = range.start - end;
-                end = range.end;
-                (gap, range.end - range.start)
-            })
-            .collect();
-        codec::encode(&steps)
+    /// Keeps only what is in `other`, too.
+    pub fn retain_all(&mut self, other: &Self) {
+        let mut rest = self.clone();
+        rest.remove_all(other);
+        self.remove_all(&rest);
     }
 
-    /// Reads and checks a record.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, ExtentsError> {
-        let steps: Vec<(u32, u32)> = codec::decode::<_, RECORD_BYTES_MAX>(bytes)?;
+    /// For each range the gap before it and its length: small numbers for the codec.
+    #[must_use]
+    pub fn to_steps(&self) -> Vec<(u32, u32)> {
+        let mut end = 0;
+        let step = |range: &Range<u32>| {
+            let gap = range.start - end;
+            end = range.end;
+            (gap, range.end - range.start)
+        };
+        self.ranges.iter().map(step).collect()
+    }
+
+    /// The set that `steps` describe, checked.
+    pub fn from_steps(steps: Vec<(u32, u32)>) -> Result<Self, ExtentsError> {
+        if steps.len() > EXTENTS_MAX {
+            return Err(ExtentsError::Impossible);
+        }
         let mut extents = Self { ranges: Vec::with_capacity(steps.len()), bytes: 0 };
         let mut end: u32 = 0;
         for (number, (gap, length)) in steps.into_iter().enumerate() {
@@ -140,6 +158,17 @@ impl Extents {
             extents.bytes += u64::from(length);
         }
         Ok(extents)
+    }
+
+    /// The set, encoded.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        codec::encode(&self.to_steps())
+    }
+
+    /// Reads and checks an encoded set.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ExtentsError> {
+        Self::from_steps(codec::decode::<_, EXTENTS_ENCODED_MAX>(bytes)?)
     }
 }
 
@@ -209,10 +238,13 @@ mod tests {
             let mut rest = left;
             rest.remove_all(&right);
             check(&rest, &left_model.difference(&right_model).copied().collect())?;
+            let mut common = union;
+            common.retain_all(&right);
+            check(&common, &right_model)?;
         }
 
         #[test]
-        fn hostile_records_are_refused_or_consistent(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn hostile_encodings_are_refused_or_consistent(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(extents) = Extents::from_bytes(&bytes) {
                 prop_assert!(extents.ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
                 prop_assert!(extents.ranges.iter().all(|range| !range.is_empty() && range.end <= PACK_MAX));
@@ -222,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_record_is_readable() {
+    fn the_largest_set_is_readable() {
         let mut extents = Extents::default();
         for number in 0..u32::try_from(EXTENTS_MAX).unwrap() {
             extents.ranges.push(number * 100..number * 100 + 50);
