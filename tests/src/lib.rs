@@ -14,6 +14,7 @@
 
 pub mod binary;
 pub mod branch;
+pub mod bundle;
 pub mod casync;
 pub mod claims;
 pub mod counters;

@@ -39,6 +39,9 @@ pub struct Settings {
     pub role: String,
     /// Repositories, nearest first.
     pub origins: Vec<String>,
+    /// Folder into which releases are brought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prestage: Option<PathBuf>,
     /// What it wants.
     pub subscribe: Vec<String>,
     /// Address for other nodes.
@@ -163,6 +166,7 @@ impl Node {
             site: site.into(),
             role: "client".into(),
             origins: origins.iter().copied().map(String::from).collect(),
+            prestage: None,
             subscribe: vec!["*".into()],
             listen,
             http,

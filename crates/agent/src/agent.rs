@@ -104,7 +104,7 @@ impl Agent {
             Space::Bytes(bytes) => Floor::Bytes(bytes),
         });
         let versions = Versions::load(&store)?;
-        let origins = open_origins(&settings)?;
+        let (local_origins, origins) = open_origins(&settings)?.into_iter().partition(Origin::is_local);
         let (content_keys, key_problems) = read_content_keys(&settings);
         let trust = open_trust(&settings, content_keys.clone())?;
         let http = TcpListener::bind(settings.http)
@@ -128,6 +128,7 @@ impl Agent {
             store,
             mesh,
             origins,
+            local_origins,
             content_keys,
             key_problems,
             trust,
@@ -199,7 +200,9 @@ fn open_origins(settings: &Settings) -> Result<Vec<Origin>, OriginError> {
         let limited = settings.wan_limit != Rate(None) && !origin.is_local();
         Ok(if limited { origin.throttled(Arc::clone(&limit)) } else { origin })
     };
-    settings.origins.iter().map(open).collect()
+    // What was brought here comes before everything else.
+    let prestaged = settings.prestage.iter().map(|folder| Origin::open(folder.as_path()));
+    prestaged.chain(settings.origins.iter().map(open)).collect()
 }
 
 /// The content keys that the settings name, and what is wrong with those that cannot be used: the images of other

@@ -5,6 +5,8 @@
 
 use crate::{
     happening::Happening,
+    holdings,
+    import::{self, ImportError, ImportRequest},
     metrics,
     requests::{Refused, ReleaseRequest, Verb},
     shared::Shared,
@@ -13,7 +15,7 @@ use crate::{
 };
 use axum::{
     Json, Router,
-    extract::{Path, Request, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -49,6 +51,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/api/v1/status", get(status))
         .route("/api/v1/verify", post(verify_release))
+        .route("/api/v1/have", get(have))
+        .route("/api/v1/import", post(import_folder))
         .route("/images/{image}/{release}/{*file}", get(image_file));
     let verbs = Verb::ALL.into_iter().fold(router, |router, verb| {
         let comply = move |shared, request| ask_about_release(shared, verb, request);
@@ -168,6 +172,40 @@ fn status_of(refused: &Refused) -> StatusCode {
         | Refused::NothingOlder { .. }
         | Refused::NotOlder { .. }
         | Refused::SeveralPinned { .. } => StatusCode::CONFLICT,
+    }
+}
+
+/// The query of `GET /api/v1/have`.
+#[derive(Debug, Deserialize)]
+struct HaveQuery {
+    /// Whether the members' blocks count, too.
+    #[serde(default)]
+    site: bool,
+}
+
+/// What this node or its site holds, as a file for `branchmesh export --lacking`.
+async fn have(State(shared): State<Arc<Shared>>, Query(query): Query<HaveQuery>) -> Response {
+    match holdings::holdings(shared, query.site).await {
+        Some(bytes) => ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
+        None => stopping(),
+    }
+}
+
+/// Answers when the folder has been read, however long that takes.
+async fn import_folder(State(shared): State<Arc<Shared>>, Json(request): Json<ImportRequest>) -> Response {
+    // A task of its own: the import goes on when nobody waits for the answer any more.
+    match tokio::spawn(import::import(shared, request.folder)).await {
+        Ok(Ok(report)) => Json(report).into_response(),
+        Ok(Err(error)) => {
+            let status = match error {
+                ImportError::NotAFolder(_) => StatusCode::BAD_REQUEST,
+                ImportError::NoBundle(_) => StatusCode::NOT_FOUND,
+                ImportError::Metadata(_) => StatusCode::CONFLICT,
+                ImportError::Busy => StatusCode::TOO_MANY_REQUESTS,
+            };
+            failed(status, error.to_string())
+        }
+        Err(_) => stopping(),
     }
 }
 

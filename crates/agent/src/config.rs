@@ -35,6 +35,9 @@ pub struct Layer {
     /// Repositories, nearest first: http(s)://…, s3://…, gs://…, az://… or file:///…
     #[arg(long, env = "BRANCHMESH_ORIGINS", value_name = "URL", value_delimiter = ',')]
     pub origins: Option<Vec<String>>,
+    /// Folder into which releases are brought by other means: looked into before all origins
+    #[arg(long, env = "BRANCHMESH_PRESTAGE", value_name = "DIR")]
+    pub prestage: Option<PathBuf>,
     /// Images to keep here: NAME, NAME@CHANNEL, NAME@RELEASE, or * for all that its groups allow
     #[arg(long, env = "BRANCHMESH_SUBSCRIBE", value_name = "IMAGE", value_delimiter = ',')]
     pub subscribe: Option<Vec<String>>,
@@ -141,6 +144,8 @@ pub struct Settings {
     pub role: Role,
     /// `origins`
     pub origins: Vec<String>,
+    /// `prestage`
+    pub prestage: Option<PathBuf>,
     /// `[access]`
     pub access: Access,
     /// `[hooks]`
@@ -255,6 +260,7 @@ impl Layer {
         let folder = path.parent().unwrap_or(Path::new(""));
         let paths = [
             &mut layer.data_dir,
+            &mut layer.prestage,
             &mut layer.identity.ca,
             &mut layer.identity.cert,
             &mut layer.identity.key,
@@ -281,6 +287,7 @@ impl Layer {
             site: self.site.or(below.site),
             role: self.role.or(below.role),
             origins: self.origins.or(below.origins),
+            prestage: self.prestage.or(below.prestage),
             subscribe: self.subscribe.or(below.subscribe),
             listen: self.listen.or(below.listen),
             http: self.http.or(below.http),
@@ -320,6 +327,7 @@ impl Layer {
                 RoleSetting::Client => Role::Client,
             },
             origins: self.origins.unwrap_or_default(),
+            prestage: self.prestage,
             access: self.access.settle(),
             hooks: self.hooks.settle(),
             subscribe: subscribe.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,

@@ -28,6 +28,7 @@ impl Loop {
         match result {
             Ok(catalog) => {
                 self.problems.clear(Problem::Metadata);
+                self.note_version(from, catalog.version);
                 self.on_catalog(&catalog);
             }
             Err(words) => {
@@ -46,7 +47,7 @@ impl Loop {
 
     /// Begins what the catalog offers and people wish.
     pub(crate) fn on_catalog(&mut self, catalog: &Arc<Catalog>) {
-        self.exchange.set_metadata_version(self.now(), catalog.version);
+        self.tell_version(catalog.version);
         if self.releases.catalog.as_ref() == Some(catalog) {
             return;
         }

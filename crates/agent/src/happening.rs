@@ -23,7 +23,7 @@ pub(crate) enum Happening {
     OriginFailed(String),
     /// Blocks that were believed to be here are not: rotten, or lost with a failed write.
     Lost(IndexId, Vec<u32>),
-    /// Blocks turned up in files of this machine, and are in the store.
+    /// Blocks turned up in files of this machine or near by, and are in the store.
     Found(IndexId, Vec<u32>),
     /// The disk does not take blocks, in words.
     DiskFailed(String),
@@ -39,6 +39,10 @@ pub(crate) enum Happening {
     Asked(Verb, Subscription, oneshot::Sender<Result<ReleaseAnswer, Refused>>),
     /// A hook has ended.
     Told(Box<Notice>, Result<String, HookError>),
+    /// Somebody asks which releases are wanted here, and how far they are.
+    Wanted(oneshot::Sender<Vec<Wanted>>),
+    /// Somebody asks what the site holds.
+    SiteMaps(oneshot::Sender<SiteMaps>),
 }
 
 /// One block of a transfer.
@@ -63,7 +67,7 @@ pub(crate) enum Arrived {
 pub(crate) enum MetadataFrom {
     /// The WAN origins.
     Wan,
-    /// The local origins.
+    /// A local origin.
     Local,
     /// A member.
     Member(NodeId),
@@ -77,6 +81,22 @@ pub(crate) struct Indexed {
     pub record: Option<ReleaseRecord>,
     /// Whether it was wanted when this began: then local origins were asked for its blocks.
     pub wanted: bool,
+}
+
+/// A release that is wanted here.
+pub(crate) struct Wanted {
+    pub release: IndexId,
+    /// `IMAGE@RELEASE`.
+    pub name: String,
+    /// The blocks that are here; `None` while its index is on its way.
+    pub have: Option<BlockSet>,
+}
+
+/// What the members say they hold of the releases whose index is known here.
+pub(crate) struct SiteMaps {
+    /// Members that are connected, with this node.
+    pub members: u32,
+    pub maps: Vec<(IndexId, BlockSet)>,
 }
 
 /// How putting the files in place ended.

@@ -1,18 +1,20 @@
-//! The first steps of a release's way onto this node, each as a task of its own: learn of it, learn its index, take
-//! what local origins have. What they find goes to the loop, which decides.
+//! The first steps of a release's way onto this node, each as a task of its own: learn of it, learn its index and
+//! what of it is here or near by. What they find goes to the loop, which decides.
 
 use crate::{
     happening::{Happening, Indexed, MetadataFrom},
+    nearby,
     shared::{Held, Shared},
 };
 use async_trait::async_trait;
 use branchmesh_image::{BlobRef, Index, IndexId, VerifiedBlock};
 use branchmesh_mesh::RequestError;
-use branchmesh_repo::{CatalogEntry, MetadataSource, PartSource, SourceError, TrustError, load_release};
+use branchmesh_repo::{
+    Catalog, CatalogEntry, MetadataSource, Origin, PartSource, SourceError, TrustError, load_release,
+};
 use branchmesh_store::ReleaseRecord;
 use branchmesh_wire::{BlockSet, NodeId, Refusal, Request};
 use bytes::Bytes;
-use futures::StreamExt;
 use std::{
     sync::{
         Arc,
@@ -20,42 +22,51 @@ use std::{
     },
     time::Duration,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 /// First and longest pause between two attempts to get an index part that nobody gave.
 const PART_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
-/// Blocks of a local origin that are written at once.
-const IMPORT_BATCH: usize = 64;
 
-/// Asks for new metadata, and tells the loop what came of it.
-pub(crate) async fn refresh_metadata(shared: Arc<Shared>, from: MetadataFrom) {
+/// Asks all WAN origins for new metadata, and tells the loop what came of it.
+pub(crate) async fn refresh_wan(shared: Arc<Shared>) {
+    let mut result = Err("no origin is configured".into());
+    // All of them: a mirror may be behind the others, and trust only moves forward.
+    for origin in &shared.origins {
+        let refreshed = refresh(&shared, origin).await;
+        let refreshed = refreshed.map_err(|error| in_words_of(origin.url(), &error));
+        if refreshed.is_ok() || result.is_err() {
+            result = refreshed;
+        }
+    }
+    shared.tell(Happening::Metadata(MetadataFrom::Wan, result)).await;
+}
+
+/// Asks a member for new metadata, and tells the loop what came of it.
+pub(crate) async fn refresh_member(shared: Arc<Shared>, node: NodeId) {
+    let source = Member { shared: Arc::clone(&shared), node };
+    let result = refresh(&shared, &source).await.map_err(|error| crate::in_words(&error));
+    shared.tell(Happening::Metadata(MetadataFrom::Member(node), result)).await;
+}
+
+/// Asks a local origin for new metadata. One that is behind has nothing to say: a stick that was prepared last month
+/// is no attack.
+pub(crate) async fn refresh_local(shared: &Shared, origin: &Origin) -> Result<Arc<Catalog>, String> {
+    match refresh(shared, origin).await {
+        Ok(catalog) => Ok(catalog),
+        Err(error @ TrustError::Rollback { .. }) => {
+            let known = shared.trust.lock().await.catalog();
+            known.ok_or_else(|| in_words_of(origin.url(), &error))
+        }
+        Err(error) => Err(in_words_of(origin.url(), &error)),
+    }
+}
+
+/// One update at a time.
+async fn refresh(shared: &Shared, source: &dyn MetadataSource) -> Result<Arc<Catalog>, TrustError> {
     let mut trust = shared.trust.lock().await;
-    let result = match from {
-        MetadataFrom::Member(node) => {
-            let source = Member { shared: Arc::clone(&shared), node };
-            trust.refresh(&source).await.map_err(|error| crate::in_words(&error))
-        }
-        MetadataFrom::Wan | MetadataFrom::Local => {
-            let local = from == MetadataFrom::Local;
-            let mut result = Err("no origin is configured".into());
-            // All of them: a mirror or a stick may be behind the others, and trust only moves forward.
-            for origin in shared.origins.iter().filter(|origin| origin.is_local() == local) {
-                let refreshed = match trust.refresh(origin).await {
-                    // A stick that was prepared last month is no attack.
-                    Err(error @ TrustError::Rollback { .. }) if local => trust.catalog().ok_or(error),
-                    other => other,
-                };
-                let refreshed = refreshed.map_err(|error| in_words_of(origin.url(), &error));
-                if refreshed.is_ok() || result.is_err() {
-                    result = refreshed;
-                }
-            }
-            result
-        }
-    };
+    let result = trust.refresh(source).await;
     shared.set_metadata(trust.files().clone());
-    drop(trust);
-    shared.tell(Happening::Metadata(from, result)).await;
+    result
 }
 
 /// An origin's error in words that name it.
@@ -109,11 +120,11 @@ async fn indexed(
     let held =
         Arc::new(Held { entry: entry.clone(), index: Arc::new(index), cipher, crossed: parts.crossed });
     let trim = shared.settings.trim || record.is_some();
-    let have = blocks_here(shared, &held.index, trim).await;
+    let mut have = blocks_here(shared, &held.index, trim).await;
     if !wanted {
         return Ok(Indexed { held, have, record, wanted });
     }
-    let mut have = import_local(shared, &held, have).await;
+    nearby::take_all(shared, &held, &mut have).await;
     if !have.is_full() && shared.harvest.look_for(&held).await {
         have.union_with(&blocks_here(shared, &held.index, trim).await);
     }
@@ -150,12 +161,16 @@ impl PartSource for SiteParts {
 
 impl SiteParts {
     async fn ask_for_part(&self, release: IndexId, blob: &BlobRef) -> Option<VerifiedBlock> {
-        for origin in self.shared.origins.iter().filter(|origin| origin.is_local()) {
-            match origin.part(release, blob).await {
+        for place in self.shared.nearby.places() {
+            match place.origin.part(release, blob).await {
                 Ok(part) => return Some(part),
-                Err(error) => debug!(origin = origin.url(), error = crate::in_words(&error), "no index part"),
+                Err(SourceError::Origin(error)) => {
+                    place.note(release, &error);
+                }
+                Err(SourceError::Members(_)) => {}
             }
         }
+        self.shared.nearby.index_is_elsewhere(release);
         for node in self.shared.holders(&release) {
             let request = Request::IndexPart { release, id: blob.id };
             match self.shared.mesh.request_part(node, request, blob.encoded_len as usize).await {
@@ -169,7 +184,7 @@ impl SiteParts {
         if !self.shared.is_settled_fetcher() {
             return None;
         }
-        for origin in self.shared.origins.iter().filter(|origin| !origin.is_local()) {
+        for origin in &self.shared.origins {
             match origin.part(release, blob).await {
                 Ok(part) => {
                     self.crossed.fetch_add(u64::from(blob.encoded_len), Ordering::Relaxed);
@@ -207,58 +222,4 @@ async fn blocks_here(shared: &Arc<Shared>, index: &Arc<Index>, trim: bool) -> Bl
         have
     });
     found.await.unwrap_or_else(|_| BlockSet::empty(count))
-}
-
-/// Takes from local origins (a stick, a prestage folder) whatever they have: they cost no WAN, and what they
-/// give is offered to the site.
-async fn import_local(shared: &Arc<Shared>, held: &Arc<Held>, mut have: BlockSet) -> BlockSet {
-    for origin in shared.origins.iter().filter(|origin| origin.is_local()) {
-        let missing = (0u32..).zip(held.index.blocks()).filter(|(number, _)| !have.contains(*number));
-        let wanted: Vec<_> =
-            missing.map(|(number, block)| (number, block.location(), block.blob.id)).collect();
-        if wanted.is_empty() {
-            break;
-        }
-        info!(origin = origin.url(), blocks = wanted.len(), "taking blocks from a local origin");
-        let mut batches = std::pin::pin!(origin.blocks(wanted).ready_chunks(IMPORT_BATCH));
-        while let Some(batch) = batches.next().await {
-            let mut good = Vec::with_capacity(batch.len());
-            for block in batch {
-                match block {
-                    Ok(block) => good.push(block),
-                    Err(error) => {
-                        warn!(
-                            origin = origin.url(),
-                            error = crate::in_words(&error),
-                            "a local origin failed"
-                        );
-                    }
-                }
-            }
-            for block in write_batch(shared, held, good).await {
-                have.insert(block);
-            }
-        }
-    }
-    have
-}
-
-async fn write_batch(shared: &Arc<Shared>, held: &Arc<Held>, blocks: Vec<(u32, VerifiedBlock)>) -> Vec<u32> {
-    let (writer, release) = (Arc::clone(shared), Arc::clone(held));
-    let written = tokio::task::spawn_blocking(move || {
-        let mut written = Vec::with_capacity(blocks.len());
-        for (number, data) in blocks {
-            let Some(entry) = release.block(number) else { continue };
-            match writer.store.write(&entry.location(), &data) {
-                Ok(()) => written.push(number),
-                Err(error) => return (written, Some(crate::in_words(&error))),
-            }
-        }
-        (written, None)
-    });
-    let (written, failed) = written.await.unwrap_or_default();
-    if let Some(error) = failed {
-        shared.tell(Happening::DiskFailed(error)).await;
-    }
-    written
 }

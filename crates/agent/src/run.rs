@@ -2,8 +2,11 @@
 
 use crate::{
     assembly::Assembling,
-    happening::{Arrived, Happening, MetadataFrom},
+    happening::{Arrived, Happening},
+    holdings,
     hooks::Hooks,
+    nearby,
+    news::News,
     problems::{Problem, Problems},
     releases::Releases,
     rollout, scrub, serve,
@@ -14,7 +17,7 @@ use crate::{
 };
 use branchmesh_exchange::{Action, Config, Exchange, Time, TransferId};
 use branchmesh_mesh::Event;
-use branchmesh_wire::{IndexId, Status};
+use branchmesh_wire::{IndexId, Status, WanPolicy};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
@@ -22,7 +25,7 @@ use std::{
 };
 use tokio::{
     sync::mpsc,
-    task::{AbortHandle, JoinHandle},
+    task::{AbortHandle, JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -54,12 +57,12 @@ pub(crate) struct Loop {
     pub site_wants: BTreeSet<IndexId>,
     pub rates: view::Rates,
     pub problems: Problems,
+    pub news: News,
     writer: Writer,
     started: Instant,
     transfers: BTreeMap<TransferId, AbortHandle>,
     committing: Option<JoinHandle<()>>,
     assembling_ahead: Option<JoinHandle<()>>,
-    next_local_poll: Time,
     next_look_at_disk: Time,
 }
 
@@ -73,11 +76,7 @@ impl Loop {
             name: identity.name.clone(),
             peer_id: identity.peer_id.clone(),
             role: settings.role,
-            wan: if shared.origins.iter().any(|origin| !origin.is_local()) {
-                settings.wan
-            } else {
-                branchmesh_wire::WanPolicy::Never
-            },
+            wan: if shared.origins.is_empty() { WanPolicy::Never } else { settings.wan },
             addresses: shared.mesh.listen_addresses(),
             incarnation: now_unix.as_secs(),
             fetchers: 1,
@@ -97,8 +96,8 @@ impl Loop {
             transfers: BTreeMap::new(),
             committing: None,
             assembling_ahead: None,
-            next_local_poll: Time::ZERO,
             next_look_at_disk: Time::ZERO,
+            news: News::default(),
             shared,
         }
     }
@@ -115,6 +114,11 @@ impl Loop {
         stop: CancellationToken,
     ) {
         self.remember().await;
+        // They end with the set.
+        let mut watchers = JoinSet::new();
+        for place in self.shared.nearby.places() {
+            watchers.spawn(nearby::watch(Arc::clone(&self.shared), place));
+        }
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -213,7 +217,12 @@ impl Loop {
                 self.exchange.handle_blocks_lost(now, release, &blocks);
                 self.next_look_at_disk = now;
             }
-            Happening::Found(release, blocks) => self.exchange.handle_blocks_found(now, release, &blocks),
+            Happening::Found(release, blocks) => {
+                self.exchange.handle_blocks_found(now, release, &blocks);
+                if self.shared.store.uncommitted_bytes() >= COMMIT_BYTES {
+                    self.commit();
+                }
+            }
             Happening::DiskFailed(words) => self.on_disk_failed(words),
             Happening::Metadata(from, result) => self.on_metadata(from, result),
             Happening::Indexed(entry, indexed) => self.on_indexed(&entry, indexed),
@@ -221,6 +230,12 @@ impl Loop {
             Happening::Status(answer) => {
                 // The asker may have gone away.
                 let _ = answer.send(view::status(self));
+            }
+            Happening::Wanted(answer) => {
+                let _ = answer.send(nearby::wanted_by(self));
+            }
+            Happening::SiteMaps(answer) => {
+                let _ = answer.send(holdings::site_maps(self));
             }
             Happening::Asked(verb, about, answer) => {
                 let _ = answer.send(self.comply(verb, &about));
@@ -264,16 +279,17 @@ impl Loop {
             }
             Action::Gossip(status) => self.shared.mesh.gossip(self.with_wan_bytes(status)),
             Action::Dial { node, addresses } => self.shared.mesh.dial(addresses, node),
-            Action::PollOrigin => self.ask_for_metadata(MetadataFrom::Wan),
-            Action::FetchMetadata { node } => self.ask_for_metadata(MetadataFrom::Member(node)),
+            Action::PollOrigin => drop(tokio::spawn(rollout::refresh_wan(Arc::clone(&self.shared)))),
+            Action::FetchMetadata { node } => {
+                tokio::spawn(rollout::refresh_member(Arc::clone(&self.shared), node));
+            }
             Action::Completed { release } => self.on_all_blocks_here(release),
         }
     }
 
     /// Completes a status with what only the origins know: the bytes that they sent.
     pub fn with_wan_bytes(&self, mut status: Status) -> Status {
-        let wan = self.shared.origins.iter().filter(|origin| !origin.is_local());
-        status.wan_bytes = wan.map(branchmesh_repo::Origin::wan_bytes).sum();
+        status.wan_bytes = self.shared.origins.iter().map(branchmesh_repo::Origin::wan_bytes).sum();
         for release in &mut status.releases {
             if let Some(held) = self.shared.held(&release.release) {
                 // What an earlier run took is known from the blocks alone.
@@ -283,20 +299,13 @@ impl Loop {
         status
     }
 
-    fn ask_for_metadata(&self, from: MetadataFrom) {
-        tokio::spawn(rollout::refresh_metadata(Arc::clone(&self.shared), from));
-    }
-
     fn keep_house(&mut self) {
         let now = self.now();
         self.problems.forget_old(now);
         self.rates.sample(&self.exchange, now);
         self.shared.set_holders(view::holders(&self.exchange, now));
         self.exchange.set_addresses(now, self.shared.mesh.listen_addresses());
-        if now >= self.next_local_poll && self.shared.origins.iter().any(branchmesh_repo::Origin::is_local) {
-            self.next_local_poll = now + self.shared.settings.poll;
-            self.ask_for_metadata(MetadataFrom::Local);
-        }
+        self.tell_held_back();
         self.look_at_disk(now);
         if self.notice_site_wants() {
             self.reconsider();

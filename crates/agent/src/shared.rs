@@ -2,7 +2,9 @@
 //!
 //! The loop alone changes state. Tasks read what is here and tell the loop what happened.
 
-use crate::{config::Settings, happening::Happening, harvest::Harvesting, throttle::TokenBucket};
+use crate::{
+    config::Settings, happening::Happening, harvest::Harvesting, nearby::Nearby, throttle::TokenBucket,
+};
 use branchmesh_image::{BlockEntry, Cipher, Index};
 use branchmesh_mesh::Mesh;
 use branchmesh_repo::{CatalogEntry, ContentKeys, Origin, Trust};
@@ -28,8 +30,10 @@ pub(crate) struct Shared {
     pub settings: Settings,
     pub store: Store,
     pub mesh: Mesh,
-    /// Nearest first.
+    /// Those behind the WAN, nearest first.
     pub origins: Vec<Origin>,
+    /// The local ones.
+    pub nearby: Nearby,
     /// What opens the images of groups.
     pub content_keys: ContentKeys,
     /// Content keys that cannot be used, in words.
@@ -74,6 +78,7 @@ pub(crate) struct Parts {
     pub store: Store,
     pub mesh: Mesh,
     pub origins: Vec<Origin>,
+    pub local_origins: Vec<Origin>,
     pub content_keys: ContentKeys,
     pub key_problems: Vec<String>,
     pub trust: Trust,
@@ -89,6 +94,7 @@ impl Shared {
             settings: parts.settings,
             store: parts.store,
             mesh: parts.mesh,
+            nearby: Nearby::new(parts.local_origins),
             origins: parts.origins,
             content_keys: parts.content_keys,
             key_problems: parts.key_problems,
@@ -169,7 +175,13 @@ impl Shared {
         }
     }
 
-    /// Waits until other members hold releases than before; not longer than `pause`.
+    /// A local origin came or changed: whoever waits for something looks there again.
+    pub fn nearby_changed(&self) {
+        self.nearby.forget_lacks();
+        self.holders_changed.notify_waiters();
+    }
+
+    /// Waits until other members hold releases than before, or something changed near by; not longer than `pause`.
     pub async fn wait_for_holders(&self, pause: Duration) {
         // Nobody having come in time is as good a reason to look again.
         let _ = tokio::time::timeout(pause, self.holders_changed.notified()).await;

@@ -182,7 +182,7 @@ async fn fetch_blocks(
     mut missing: Vec<u32>,
 ) -> Outcome {
     let mut bad = BTreeSet::new();
-    for origin in shared.origins.iter().filter(|origin| !origin.is_local()) {
+    for origin in &shared.origins {
         let wanted = missing
             .iter()
             .filter_map(|block| held.block(*block).map(|entry| (*block, entry.location(), entry.blob.id)))

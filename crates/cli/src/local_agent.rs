@@ -2,15 +2,19 @@
 
 use crate::failure::Failure;
 use branchmesh_agent::{
-    ApiError, ReleaseAnswer, ReleaseRequest, Verb, VerifyAnswer, config::HTTP_DEFAULT, in_words,
-    status::StatusView,
+    ApiError, ImportReport, ImportRequest, ReleaseAnswer, ReleaseRequest, Verb, VerifyAnswer,
+    config::HTTP_DEFAULT, in_words, status::StatusView,
 };
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// Longest wait for an answer: the agent answers from memory.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait for an answer that it has to put together.
+const LONG_WAIT: Duration = Duration::from_secs(120);
+/// Longest wait for an import: 60 GB from the slowest stick.
+const IMPORT_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Longest wait for an agent that reads all files of a release: 100 GiB at 30 MiB/s.
 const VERIFY_WAIT: Duration = Duration::from_secs(60 * 60);
@@ -49,6 +53,22 @@ impl LocalAgent {
         self.ask(self.client()?.post(self.url("verify")).timeout(VERIFY_WAIT).json(&request)).await
     }
 
+    /// What it, or its site, holds, as a file.
+    pub async fn have(&self, of_site: bool) -> Result<Vec<u8>, Failure> {
+        let request = self.client()?.get(self.url(&format!("have?site={of_site}")));
+        // Millions of blocks may have to be named.
+        let answer =
+            self.send(request.timeout(LONG_WAIT)).await?.map_err(|(_, words)| Failure::because(words))?;
+        let bytes = answer.bytes().await;
+        bytes.map(Vec::from).map_err(|error| Failure::failed("the agent's answer cannot be read", &error))
+    }
+
+    /// Has it import a folder, and waits for that.
+    pub async fn import(&self, folder: PathBuf) -> Result<ImportReport, Failure> {
+        let request = self.client()?.post(self.url("import")).json(&ImportRequest { folder });
+        self.ask(request.timeout(IMPORT_WAIT)).await
+    }
+
     async fn try_request(
         &self,
         verb: Verb,
@@ -77,6 +97,19 @@ impl LocalAgent {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<Result<T, (StatusCode, String)>, Failure> {
+        match self.send(request).await? {
+            Ok(answer) => {
+                let answer = answer.json().await;
+                answer.map(Ok).map_err(|error| Failure::failed("the agent's answer cannot be read", &error))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Result<reqwest::Response, (StatusCode, String)>, Failure> {
         let response = request.send().await.map_err(|error| {
             Failure::no_agent(format!(
                 "no agent answers at http://{} ({}): is it running (branchmesh agent --config FILE)? \
@@ -93,7 +126,6 @@ impl LocalAgent {
             );
             return Ok(Err((status, words)));
         }
-        let answer = response.json().await;
-        answer.map(Ok).map_err(|error| Failure::failed("the agent's answer cannot be read", &error))
+        Ok(Ok(response))
     }
 }

@@ -67,6 +67,10 @@ enum Command {
     Rollback(commands::versions::Version),
     /// Compares the files of a release on this node with what was published
     Verify(commands::verify::Verify),
+    /// Writes what the local agent's node or site holds, for `export --lacking`
+    Have(commands::have::Have),
+    /// Takes a bundle from a stick or folder into the local agent's store
+    Import(commands::import::Import),
 }
 
 impl Command {
@@ -88,7 +92,9 @@ impl Command {
             | Self::Unpin(_)
             | Self::Activate(_)
             | Self::Rollback(_)
-            | Self::Verify(_) => "warn",
+            | Self::Verify(_)
+            | Self::Have(_)
+            | Self::Import(_) => "warn",
         }
     }
 }
@@ -124,5 +130,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Activate(version) => version.run(Verb::Activate).await,
         Command::Rollback(version) => version.run(Verb::Rollback).await,
         Command::Verify(verify) => verify.run().await,
+        Command::Have(have) => have.run().await,
+        Command::Import(import) => import.run().await,
     }
 }

@@ -206,6 +206,15 @@ impl Availability {
         self.copies[segment] / u32::from(offered.max(1))
     }
 
+    /// The blocks that any neighbour holds.
+    pub(crate) fn held_by_any(&self) -> BlockSet {
+        let mut held = BlockSet::empty(self.missing.capacity());
+        for (block, _) in (0u32..).zip(&self.holders).filter(|(_, holders)| **holders > 0) {
+            held.insert(block);
+        }
+        held
+    }
+
     /// Missing blocks that no neighbour holds.
     pub(crate) fn unheld_total(&self) -> u32 {
         self.unheld_total
@@ -295,6 +304,7 @@ impl Availability {
                 let holders = self.views.values().filter(|view| view.credited && view.map.contains(block));
                 let holders = holders.count();
                 assert_eq!(usize::from(self.holders[block as usize]), holders);
+                assert_eq!(self.held_by_any().contains(block), holders > 0);
                 if self.missing.contains(block) {
                     (copies, missing_here) = (copies + u32::try_from(holders).unwrap(), missing_here + 1);
                 }

@@ -182,6 +182,15 @@ impl Exchange {
         self.releases.get(release).map(|known| known.blocks.held())
     }
 
+    /// The blocks of a release that this node holds, or that a neighbour says it holds.
+    #[must_use]
+    pub fn held_on_site(&self, release: &IndexId) -> Option<BlockSet> {
+        let known = self.releases.get(release)?;
+        let mut held = known.availability.held_by_any();
+        held.union_with(known.blocks.held());
+        Some(held)
+    }
+
     /// Where each block of a release came from; nothing for those that are not here.
     #[must_use]
     pub fn sources(&self, release: &IndexId) -> Option<&[Option<Source>]> {

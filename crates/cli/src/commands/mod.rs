@@ -6,6 +6,8 @@ pub mod channel;
 pub mod diff;
 pub mod export;
 pub mod get;
+pub mod have;
+pub mod import;
 pub mod publish;
 pub mod repo;
 pub mod status;
