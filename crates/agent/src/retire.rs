@@ -73,8 +73,8 @@ impl Loop {
         let verdicts = self.verdicts();
         let first = verdicts.iter().filter(|(_, verdict)| verdict.goes.is_some());
         let Some((id, _)) = first.min_by_key(|(_, verdict)| verdict.goes) else { return };
-        info!(release = %id, "an old release makes room for one that is wanted");
         if self.retire(*id) {
+            info!(release = %id, "an old release made room for one that is wanted");
             self.drop_unreferenced();
         }
     }
@@ -82,6 +82,11 @@ impl Loop {
     fn retire(&mut self, id: IndexId) -> bool {
         let now = self.now();
         let Some(release) = self.releases.get(&id) else { return false };
+        if self.shared.store.is_assembling() {
+            // The loop must not wait for that; it comes back with the next housekeeping.
+            self.next_look_at_disk = now;
+            return false;
+        }
         let (image, name) = (release.entry.image.clone(), release.entry.release.clone());
         if let Err(error) = self.retire_from_disk(id, &image, &name) {
             error!(error = crate::in_words(&error), "an old release cannot be removed");

@@ -63,7 +63,7 @@ pub(crate) struct Loop {
     transfers: BTreeMap<TransferId, AbortHandle>,
     committing: Option<JoinHandle<()>>,
     assembling_ahead: Option<JoinHandle<()>>,
-    next_look_at_disk: Time,
+    pub next_look_at_disk: Time,
 }
 
 impl Loop {

@@ -21,7 +21,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError},
 };
 
 /// Most packs with fresh blocks; one more commits. Each holds a file open, and Linux gives a process 1024.
@@ -182,6 +182,12 @@ impl Store {
     /// Sets how much space must stay free; from then on writes that would take it are refused.
     pub fn set_floor(&self, floor: Floor) {
         self.inner.space.set_floor(floor);
+    }
+
+    /// Whether a release is put together just now: whoever [retires](Self::retire) another one waits for that.
+    #[must_use]
+    pub fn is_assembling(&self) -> bool {
+        matches!(self.inner.assembly_turn.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// Whether `bytes` more can be stored without taking the space that must stay free.
