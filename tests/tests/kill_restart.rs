@@ -18,7 +18,11 @@ const RATE_KIB: u32 = 128;
 const KILLS: u32 = 4;
 /// What a kill may cost: a batch of one second that was not committed, and ranges that were on their way,
 /// on all connections that an agent has to an origin.
-const LOST_PER_KILL: u64 = 2 * 4 * RATE_KIB as u64 * KIB;
+const LOST_PER_KILL: u64 = 2 * CONNECTIONS * RATE_KIB as u64 * KIB;
+/// So many ranges an agent asks an origin for at a time.
+const CONNECTIONS: u64 = 4;
+/// The largest block. What is on its way is more often a large one than a small one.
+const BLOCK_MAX: u64 = 256 * KIB;
 
 #[test]
 fn an_agent_killed_at_any_moment_goes_on_where_it_was() {
@@ -89,8 +93,8 @@ fn an_agent_that_is_stopped_properly_loses_nothing() {
     node.stop();
     let traffic = PackTraffic::of(&nginx.accesses());
     let mut claims = Claims::of("stop and restart");
-    // What was on its way: one block of each connection, and what nginx had already handed to the kernel.
-    let on_the_way = Figure::bytes(4 * 2 * u64::from(RATE_KIB) * KIB / 4);
+    // What was on its way: one block of each connection.
+    let on_the_way = Figure::bytes(CONNECTIONS * BLOCK_MAX);
     claims.at_most("bytes that were fetched again", Figure::bytes(traffic.repeated()), on_the_way);
     claims.settle();
 }

@@ -48,7 +48,7 @@ impl PartSource for Liar<'_> {
 #[test]
 fn index_parts() {
     let state = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let load = |sample: Sample| {
             let load = runtime.block_on(honest(&sample, &sample.root, &sample.parts));
