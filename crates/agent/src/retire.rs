@@ -115,15 +115,14 @@ impl Loop {
             return;
         }
         let held = self.shared.all_held();
-        let blocks = || held.iter().flat_map(|held| held.index.blocks());
-        let packs: HashSet<_> = blocks().map(|block| block.pack).collect();
-        let live: LiveBlocks = blocks().map(BlockEntry::location).collect();
+        let blocks = held.iter().flat_map(|held| held.index.blocks());
+        let live: LiveBlocks = blocks.map(BlockEntry::location).collect();
         let parts =
             held.iter().flat_map(|held| std::iter::once(&held.entry.root).chain(&held.index.root().pieces));
         let parts: HashSet<_> = parts.map(|part| part.id).collect();
         // The loop waits: a release that begins now must not lose what it has just stored.
         let dropped = tokio::task::block_in_place(|| {
-            self.shared.store.drop_unreferenced(&packs)?;
+            self.shared.store.drop_unreferenced(&live.packs())?;
             self.shared.store.free_dead_blocks(&live)?;
             self.shared.store.drop_unreferenced_parts(&parts)
         });

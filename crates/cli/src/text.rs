@@ -1,6 +1,8 @@
 //! Numbers and tables as people read them.
 
+use crate::failure::Failure;
 use jiff::Timestamp;
+use serde::Serialize;
 use std::{fmt::Write, time::Duration};
 
 /// Bytes with a binary unit and three digits at most: `1.5 GiB`.
@@ -50,6 +52,12 @@ pub fn count(number: u64, thing: &str) -> String {
 pub fn time(unix_seconds: u64) -> String {
     let time = i64::try_from(unix_seconds).ok().and_then(|time| Timestamp::from_second(time).ok());
     time.map_or("-".into(), |time| time.to_string())
+}
+
+/// An answer of the local agent as a line of JSON.
+pub fn json(answer: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(answer)
+        .map_err(|error| Failure::failed("the answer cannot be written as JSON", &error))
 }
 
 /// Reads NAME@V from the command line.

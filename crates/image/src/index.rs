@@ -17,7 +17,7 @@ use crate::{
     segment::Segments,
 };
 use bincode::{Decode, Encode};
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
 /// Version of root and piece that this code writes, and the only one that it reads.
 pub const INDEX_VERSION: u16 = 1;
@@ -35,6 +35,14 @@ pub struct Location {
     pub offset: u32,
     /// Encoded bytes.
     pub len: u32,
+}
+
+impl Location {
+    /// The bytes of the pack that the block takes. Indexes are checked: no block ends beyond the largest pack.
+    #[must_use]
+    pub fn range(&self) -> Range<u32> {
+        self.offset..self.offset.saturating_add(self.len)
+    }
 }
 
 /// One block of a release.

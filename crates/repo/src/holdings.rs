@@ -72,7 +72,7 @@ impl Holdings {
 
     /// Adds a block.
     pub fn insert(&mut self, at: &Location) {
-        self.packs.entry(at.pack).or_default().insert(&range(at));
+        self.packs.entry(at.pack).or_default().insert(&at.range());
     }
 
     /// Adds all of `extents`.
@@ -85,7 +85,7 @@ impl Holdings {
     /// Whether a block is among them.
     #[must_use]
     pub fn has(&self, at: &Location) -> bool {
-        self.packs.get(&at.pack).is_some_and(|extents| extents.contains(&range(at)))
+        self.packs.get(&at.pack).is_some_and(|extents| extents.contains(&at.range()))
     }
 
     /// Encoded bytes of all of them.
@@ -138,10 +138,6 @@ impl From<FrameError> for HoldingsError {
     fn from(error: FrameError) -> Self {
         Self::Frame(error.to_string())
     }
-}
-
-fn range(at: &Location) -> std::ops::Range<u32> {
-    at.offset..at.offset.saturating_add(at.len)
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub(crate) const TIMESTAMP: &str = "timestamp.json";
 /// The repository's current root of trust.
 pub(crate) const ROOT: &str = "root.json";
 
+/// The first root of trust: what a repository is known by. Its name and content never change.
+pub(crate) const FIRST_ROOT: &str = "1.root.json";
+
 /// The folder of the signed metadata.
 pub(crate) const METADATA: &str = "metadata";
 /// The folder of all index parts.

@@ -18,7 +18,7 @@ pub(crate) use lock::PublisherLock;
 use crate::{
     address::{Address, Target},
     cloud::{self, Cloud, Purpose},
-    layout::{self, METADATA_MAX, TIMESTAMP},
+    layout::{self, FIRST_ROOT, METADATA_MAX, TIMESTAMP},
     origin::Origin,
 };
 use bytes::Bytes;
@@ -36,8 +36,6 @@ use std::{
 
 /// How the name of a file begins that is written to read the clock, and removed at once.
 const CLOCK_FILE: &str = "clock";
-/// The file whose name and content never change, with which a server's conditions are tried out.
-const FIRST_ROOT: &str = "1.root.json";
 /// An `ETag` and a generation that no file has.
 const NO_SUCH_ETAG: &str = "\"00000000000000000000000000000000\"";
 const NO_SUCH_GENERATION: &str = "1";

@@ -3,9 +3,13 @@
 //! As everywhere, the claim is taken back durably first. Where the file system knows no holes, dead blocks stay
 //! claimed: they cost their space anyway, and a later release may use them.
 
-use crate::{error::StoreError, extents::Extents, presence, store::Store};
+use crate::{error::StoreError, extents::Extents, store::Store};
 use branchmesh_image::{Location, PackId, index::PACK_MAX};
-use std::{collections::HashMap, io, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    ops::Range,
+};
 
 /// What file systems give back: whole pages of this many bytes.
 const PAGE: u32 = 4096;
@@ -16,19 +20,21 @@ const DEAD_BYTES_MIN: u64 = 64 << 10;
 #[derive(Clone, Debug, Default)]
 pub struct LiveBlocks(HashMap<PackId, Extents>);
 
-impl Extend<Location> for LiveBlocks {
-    fn extend<T: IntoIterator<Item = Location>>(&mut self, blocks: T) {
-        for at in blocks {
-            self.0.entry(at.pack).or_default().insert(&presence::range(&at));
-        }
+impl LiveBlocks {
+    /// The packs that hold them.
+    #[must_use]
+    pub fn packs(&self) -> HashSet<PackId> {
+        self.0.keys().copied().collect()
     }
 }
 
 impl FromIterator<Location> for LiveBlocks {
     fn from_iter<T: IntoIterator<Item = Location>>(blocks: T) -> Self {
-        let mut live = Self::default();
-        live.extend(blocks);
-        live
+        let mut packs: HashMap<PackId, Extents> = HashMap::new();
+        for at in blocks {
+            packs.entry(at.pack).or_default().insert(&at.range());
+        }
+        Self(packs)
     }
 }
 

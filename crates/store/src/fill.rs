@@ -155,10 +155,9 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Whether a file has a block's plaintext at `offset`.
-fn holds(file: &dyn DiskFile, offset: u64, blob: &BlobRef) -> bool {
+/// Whether a file has a block's plaintext at `offset`. What cannot be read is not there.
+pub(crate) fn holds(file: &dyn DiskFile, offset: u64, blob: &BlobRef) -> bool {
     let mut plain = vec![0; blob.plain_len as usize];
-    // What cannot be read is written anew.
     file.read_exact_at(&mut plain, offset).is_ok() && PlainHash::of(&plain) == blob.plain
 }
 

@@ -4,10 +4,11 @@
 use crate::{
     disk::{DiskFile, Found, Open},
     error::StoreError,
+    fill::holds,
     partial::path_in,
     store::Store,
 };
-use branchmesh_image::{Extent, FileEntry, Index, PlainHash};
+use branchmesh_image::{Extent, FileEntry, Index};
 
 /// Bytes of a hole that are read at once.
 const HOLE_READ: u64 = 1 << 20;
@@ -85,11 +86,8 @@ fn compare(
     compared: &mut dyn FnMut(u64),
 ) -> Option<FileChange> {
     let (mut offset, mut changed): (u64, Option<(u64, u64)>) = (0, None);
-    let mut look = |bytes: u64, is_right: &dyn Fn(&[u8]) -> bool| {
-        // A block and a part of a hole are far smaller than 4 GiB.
-        let mut found = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        // What cannot be read is not what was published either.
-        if file.read_exact_at(&mut found, offset).is_err() || !is_right(&found) {
+    let mut look = |bytes: u64, is_right: &dyn Fn(u64) -> bool| {
+        if !is_right(offset) {
             let (_, sum) = changed.get_or_insert((offset, 0));
             *sum += bytes;
         }
@@ -103,16 +101,22 @@ fn compare(
                 while left > 0 {
                     let some = left.min(HOLE_READ);
                     left -= some;
-                    look(some, &|bytes| bytes.iter().all(|byte| *byte == 0));
+                    look(some, &|offset| is_zero(file, offset, some));
                 }
             }
             Extent::Blocks { first, count } => {
                 for block in &index.blocks()[*first as usize..(*first + *count) as usize] {
-                    let plain = block.blob.plain;
-                    look(block.blob.plain_len.into(), &|bytes| PlainHash::of(bytes) == plain);
+                    look(block.blob.plain_len.into(), &|offset| holds(file, offset, &block.blob));
                 }
             }
         }
     }
     changed.map(|(first, bytes)| FileChange::Content { first, bytes })
+}
+
+/// Whether a part of a hole is one. What cannot be read is not what was published either.
+fn is_zero(file: &dyn DiskFile, offset: u64, bytes: u64) -> bool {
+    // Far smaller than 4 GiB.
+    let mut found = vec![0; usize::try_from(bytes).unwrap_or(0)];
+    file.read_exact_at(&mut found, offset).is_ok() && found.iter().all(|byte| *byte == 0)
 }

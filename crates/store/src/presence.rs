@@ -17,7 +17,6 @@ use crate::{
 use branchmesh_image::{Location, PackId};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    ops::Range,
     sync::Arc,
 };
 
@@ -51,10 +50,6 @@ pub(crate) enum Arrival {
     TooManyHoles,
 }
 
-pub(crate) fn range(at: &Location) -> Range<u32> {
-    at.offset..at.offset + at.len
-}
-
 impl Presence {
     /// What the ledger said at start.
     pub(crate) fn load(kept: impl IntoIterator<Item = (PackId, Extents)>) -> Self {
@@ -63,7 +58,7 @@ impl Presence {
 
     /// Whether a block is here. The location must lie inside a pack.
     pub(crate) fn has(&self, at: &Location) -> bool {
-        self.packs.get(&at.pack).is_some_and(|extents| extents.contains(&range(at)))
+        self.packs.get(&at.pack).is_some_and(|extents| extents.contains(&at.range()))
     }
 
     /// What is present, by pack.
@@ -98,10 +93,10 @@ impl Presence {
         }
         let present = self.packs.entry(at.pack).or_default();
         let is_new = present.is_empty();
-        present.insert(&range(at));
+        present.insert(&at.range());
         // Only a range that touches no other raises the count, so that taking it out takes nothing else.
         if present.range_count() > EXTENTS_MAX {
-            present.remove(&range(at));
+            present.remove(&at.range());
             return Arrival::TooManyHoles;
         }
         let fresh = self.fresh.entry(at.pack).or_insert_with(|| Fresh {
@@ -109,7 +104,7 @@ impl Presence {
             file: Arc::clone(file),
             is_new,
         });
-        fresh.extents.insert(&range(at));
+        fresh.extents.insert(&at.range());
         Arrival::Fresh { packs: self.fresh.len() }
     }
 
@@ -156,10 +151,10 @@ impl Presence {
     /// These bytes are not what they should be, or not wanted any more.
     pub(crate) fn forget(&mut self, at: &Location) {
         if let Some(fresh) = self.fresh.get_mut(&at.pack) {
-            fresh.extents.remove(&range(at));
+            fresh.extents.remove(&at.range());
         }
         if let Some(present) = self.packs.get_mut(&at.pack) {
-            present.remove(&range(at));
+            present.remove(&at.range());
         }
         self.forgot(at.pack);
     }

@@ -24,8 +24,7 @@ impl Import {
         eprintln!("the agent reads {}", folder.display());
         let report = self.agent.import(folder).await?;
         if self.json {
-            let json = serde_json::to_string(&report);
-            println!("{}", json.map_err(|error| Failure::failed("it cannot be written as JSON", &error))?);
+            println!("{}", text::json(&report)?);
         }
         eprint!("{}", describe(&report));
         if report.damaged.is_empty() {

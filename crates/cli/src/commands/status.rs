@@ -24,13 +24,7 @@ impl ShowStatus {
     pub async fn run(self) -> Result<(), Failure> {
         loop {
             let status = self.agent.status().await?;
-            let shown = if self.json {
-                serde_json::to_string(&status)
-                    .map_err(|error| Failure::failed("the status cannot be written as JSON", &error))?
-                    + "\n"
-            } else {
-                describe(&status)
-            };
+            let shown = if self.json { text::json(&status)? + "\n" } else { describe(&status) };
             if self.watch && !self.json && std::io::stdout().is_terminal() {
                 print!("\x1b[2J\x1b[H");
             }

@@ -20,9 +20,7 @@ impl Verify {
     pub async fn run(self) -> Result<(), Failure> {
         let answer = self.agent.verify(&self.image).await?;
         if self.json {
-            let text = serde_json::to_string(&answer)
-                .map_err(|error| Failure::failed("the answer cannot be written as JSON", &error))?;
-            println!("{text}");
+            println!("{}", text::json(&answer)?);
         } else {
             print!("{}", describe(&answer));
         }

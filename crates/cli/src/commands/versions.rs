@@ -1,6 +1,6 @@
 //! `branchmesh pin`, `unpin`, `activate`, `rollback`: what stays on this node, and which release is the current one.
 
-use crate::{failure::Failure, local_agent::LocalAgent};
+use crate::{failure::Failure, local_agent::LocalAgent, text};
 use branchmesh_agent::{ReleaseAnswer, Verb};
 
 /// A release on this node.
@@ -21,9 +21,7 @@ impl Version {
     pub async fn run(self, verb: Verb) -> Result<(), Failure> {
         let answer = self.agent.request(verb, &self.image).await?;
         if self.json {
-            let text = serde_json::to_string(&answer)
-                .map_err(|error| Failure::failed("the answer cannot be written as JSON", &error))?;
-            println!("{text}");
+            println!("{}", text::json(&answer)?);
         } else {
             eprintln!("{}", describe(verb, &answer));
         }

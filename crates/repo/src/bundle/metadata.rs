@@ -3,15 +3,13 @@
 
 use super::{ExportError, space::Needed};
 use crate::{
-    layout::{self, METADATA_MAX, ROOT, TIMESTAMP},
+    layout::{self, FIRST_ROOT, METADATA_MAX, ROOT, TIMESTAMP},
     origin::Origin,
     place::Place,
     source::MetadataSource,
     tuf::{Files, Verified},
 };
 use std::collections::btree_map::Entry;
-/// The first root of trust: what a repository is known by.
-const FIRST_ROOT: &str = "1.root.json";
 
 /// Roots of trust that are looked for: more than any repository has, and an end for one that lies.
 const ROOTS_MAX: usize = 1024;

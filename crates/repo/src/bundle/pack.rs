@@ -1,9 +1,6 @@
 //! One pack of a bundle: the blocks that are there and intact, those that are fetched, and the file they become.
 
-use super::{
-    ExportError,
-    selection::{PackSelection, range},
-};
+use super::{ExportError, selection::PackSelection};
 use crate::{
     excerpt::ExcerptHead,
     layout,
@@ -109,7 +106,7 @@ impl Assembled {
                 Err(_) => {}
             }
         }
-        missing.retain(|(location, _)| !self.extents.contains(&range(location)));
+        missing.retain(|(location, _)| !self.extents.contains(&location.range()));
         if missing.is_empty() { Ok(()) } else { outcome }
     }
 

@@ -103,14 +103,9 @@ impl PackSelection {
 
     pub(super) fn extents(&self) -> Extents {
         let mut extents = Extents::default();
-        self.blocks.iter().for_each(|(location, _)| extents.insert(&range(location)));
+        self.blocks.iter().for_each(|(location, _)| extents.insert(&location.range()));
         extents
     }
-}
-
-/// The bytes of a pack that a block takes. Indexes are checked: no block ends beyond 32 MiB.
-pub(super) fn range(at: &Location) -> std::ops::Range<u32> {
-    at.offset..at.offset + at.len
 }
 
 /// Whether blocks, in order, are all those of a pack: a pack is named by the ids of its blocks.

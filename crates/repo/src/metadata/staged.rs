@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     catalog::{self, Catalog, SignedTargets},
-    layout::METADATA_MAX,
+    layout::{METADATA_MAX, STAGED},
     place::Place,
     role::RoleName,
     tuf::GROUPS_MAX,
@@ -19,8 +19,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::{Role, Root, Signed, Targets};
 
-/// The folder of changes that wait.
-const STAGED: &str = "staged";
 /// What JSON adds to a role's file at most, with the version that it replaces.
 const STAGED_MAX: usize = METADATA_MAX + 1024;
 /// Files in the folder that are looked at: one for each role.
