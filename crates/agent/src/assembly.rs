@@ -55,7 +55,7 @@ impl Assembling {
 
 impl Drop for Assembling {
     fn drop(&mut self) {
-        // Dropping an unfinished assembly removes what it wrote, and may wait for another one.
+        // Dropping an unfinished assembly may wait for another one that is writing.
         let Some(assembly) = Arc::get_mut(&mut self.assembly) else { return };
         let assembly = assembly.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         match (assembly, tokio::runtime::Handle::try_current()) {

@@ -1,11 +1,12 @@
 //! From blocks to files: a release is put together beside its place, synced, and moved there in one step.
 //!
 //! Much of it can be done while blocks still arrive, by an [`Assembly`](crate::Assembly): after the last block, only
-//! what that brought has to be written. What was written is remembered in memory; after a restart it is written again.
+//! what that brought has to be written. What was written is remembered in memory; after a restart it is read and
+//! compared, and only what differs is written again.
 //!
-//! A release has one partial folder, whoever fills it, and only whoever has the assembly turn touches it.
-//! [`Begun`] says what was written there; without its entry a partial folder is a left-over. A failed write or sync
-//! leaves files that may hold anything, so it ends the entry and the folder, and the next one begins with nothing.
+//! A release has one partial folder, whoever fills it, and only whoever has the assembly turn touches it. [`Begun`]
+//! says what was written there. A failed write or sync leaves files that may show what is not on the disk, so it ends
+//! the entry and the folder, and the next one begins with nothing.
 //!
 //! Whoever looks sees no folder or a whole one. The ledger remembers which index a folder was made from, so that
 //! assembling again costs nothing; that row is written before the folder gets its name, and means nothing
@@ -24,12 +25,17 @@ use crate::{
     store::Store,
 };
 use branchmesh_image::{BlockError, BlockId, Cipher, Index};
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 /// The partial folders that are being filled, by ledger key. Belongs to whoever has the assembly turn.
 #[derive(Default)]
 pub(crate) struct Ahead {
     begun: HashMap<String, Begun>,
+    /// Those whose folder should have been removed and could not be.
+    doubtful: HashSet<String>,
     /// How many there were so far.
     count: u64,
 }
@@ -46,18 +52,23 @@ pub(crate) struct Begun {
 }
 
 /// Which index is put together, and where.
+#[derive(Clone)]
 pub(crate) struct Target {
-    key: String,
-    identity: BlockId,
+    /// The release, as in the ledger.
+    pub key: String,
+    /// The hash of the index's root.
+    pub identity: BlockId,
     /// Where its files will be.
     pub folder: PathBuf,
-    partial: PathBuf,
+    /// Where they are until then.
+    pub partial: PathBuf,
 }
 
 impl Ahead {
     /// Forgets what was written of a release; its folder goes, or is gone.
     pub(crate) fn forget(&mut self, key: &str) {
         self.begun.remove(key);
+        self.doubtful.remove(key);
     }
 
     /// Whether this folder is still being filled.
@@ -65,14 +76,14 @@ impl Ahead {
         self.begun.get(&target.key).is_some_and(|begun| begun.number == number)
     }
 
-    /// One of those who fill this folder has gone. The last one takes it along.
-    pub(crate) fn leave(&mut self, files: &Files, target: &Target, number: u64) {
+    /// One of those who fill this folder has gone. After the last one, what is written waits for the next.
+    pub(crate) fn leave(&mut self, target: &Target, number: u64) {
         let Some(begun) = self.begun.get_mut(&target.key).filter(|begun| begun.number == number) else {
             return;
         };
         begun.holders -= 1;
         if begun.holders == 0 {
-            self.discard(files, target);
+            self.begun.remove(&target.key);
         }
     }
 
@@ -86,7 +97,7 @@ impl Ahead {
             identity: target.identity,
             number: self.count,
             holders: 0,
-            partial: Partial::new(target.partial.clone(), index),
+            partial: Partial::new(target.clone(), index, self.doubtful.remove(&target.key)),
         })
     }
 
@@ -95,8 +106,10 @@ impl Ahead {
     }
 
     fn discard(&mut self, files: &Files, target: &Target) {
-        if let Some(begun) = self.begun.remove(&target.key) {
-            begun.partial.remove(files);
+        let Some(begun) = self.begun.remove(&target.key) else { return };
+        if let Err(left) = begun.partial.remove(files) {
+            tracing::warn!(error = %left, "what was assembled so far could not be removed");
+            self.doubtful.insert(target.key.clone());
         }
     }
 }

@@ -15,8 +15,9 @@ use std::{path::PathBuf, sync::Arc};
 /// name, the assembly has nothing to go on with: its calls fail with [`StoreError::Superseded`], and it can only be
 /// dropped. After any other error it goes on; if it was not about blocks, with nothing.
 ///
-/// What is written and not in place is removed when the last assembly of it is dropped. All calls, and dropping it,
-/// wait for the disk and for other assemblies that are writing.
+/// What is written and not in place stays when an assembly is dropped, and over a restart, as long as the ledger has a
+/// record of the release: the next assembly of the same index goes on with it. All calls, and dropping it, wait for the
+/// disk and for other assemblies that are writing.
 pub struct Assembly {
     store: Store,
     index: Arc<Index>,
@@ -85,7 +86,7 @@ impl Assembly {
 impl Drop for Assembly {
     fn drop(&mut self) {
         if let Some(number) = self.begun {
-            self.store.assembly_turn().leave(self.store.files(), &self.target, number);
+            self.store.assembly_turn().leave(&self.target, number);
         }
     }
 }

@@ -10,6 +10,7 @@
 //! `BRANCHMESH_VARIANTS=20 cargo test -p branchmesh-store --lib every_operation` tries more losses at each power cut
 //! than CI does (see [`variants`]).
 
+mod resumed;
 mod rollout;
 mod same_name;
 mod world;

@@ -110,11 +110,11 @@ impl<'a> Work<'a> {
     fn write(&self, run: &Run, decoder: &mut Decoder) -> Result<bool, AssembleError> {
         let Job { store, index, folder, unsynced, progress, .. } = self.job;
         let target = unsynced.open(store.files(), folder, index, run.file)?;
-        let is_clone = self.job.grounds[run.file] == Ground::Cloned;
+        let is_filled = self.job.grounds[run.file] == Ground::Filled;
         let (mut offset, mut done, mut written) = (run.offset, 0, 0);
         for (number, entry) in run.numbers().zip(run.blocks(index)) {
             let length = u64::from(entry.blob.plain_len);
-            if is_clone && holds(&*target, offset, &entry.blob) {
+            if is_filled && holds(&*target, offset, &entry.blob) {
                 progress(length);
                 (done, offset) = (done + length, offset + length);
                 continue;
@@ -124,7 +124,7 @@ impl<'a> Work<'a> {
                     let plain = decoder
                         .decode(&entry.blob, &block)
                         .map_err(|source| AssembleError::Decode { id: entry.blob.id, source })?;
-                    if is_clone {
+                    if is_filled {
                         store.space().claim(length)?;
                     }
                     target.write_all_at(&plain, offset).map_err(|error| {

@@ -9,6 +9,7 @@ use crate::{
 };
 use branchmesh_image::path::{COMPONENT_MAX, check_name};
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
 };
@@ -84,6 +85,11 @@ impl Store {
         self.image_folder(image).join(format!("..{release}{PARTIAL}"))
     }
 
+    /// Where a file is cloned before it is one of an image's; for whoever has the assembly turn.
+    pub(crate) fn clone_path(&self, image: &str) -> PathBuf {
+        self.image_folder(image).join(format!("...clone{PARTIAL}"))
+    }
+
     /// Makes the names of an image's releases, and what `current` says, survive a power cut.
     pub(crate) fn sync_release_names(&self, image: &str) -> Result<(), StoreError> {
         let folder = self.image_folder(image);
@@ -123,7 +129,8 @@ impl Store {
         self.files().remove(&partial)
     }
 
-    /// Finishes the removals and throws away the half-made folders that a crash has left.
+    /// Finishes the removals and throws away the half-made folders that a crash has left, but for those of releases
+    /// that are still on their way.
     pub(crate) fn sweep(&self) -> Result<(), StoreError> {
         for (key, folder) in self.ledger().folders()? {
             let Some((image, release)) = key.split_once('@').filter(|_| folder == Folder::Retiring) else {
@@ -133,14 +140,31 @@ impl Store {
             self.remove_folder(image, release)?;
             self.ledger().set_folder(&key, None)?;
         }
+        let waiting = self.waiting_folders()?;
         for image in self.files().list(self.images())? {
-            let left = self.files().list(&image)?.into_iter().filter(|path| is_partial(path));
-            for path in left {
+            let found = self.files().list(&image)?.into_iter();
+            for path in found.filter(|path| is_partial(path) && !waiting.contains(path)) {
                 tracing::debug!(path = %path.display(), "removing what an interrupted run has left");
                 self.files().remove(&path)?;
             }
         }
         Ok(())
+    }
+
+    /// The partial folders that the next assembly of their release goes on with.
+    fn waiting_folders(&self) -> Result<HashSet<PathBuf>, StoreError> {
+        let mut waiting = HashSet::new();
+        for key in self.ledger().partials()? {
+            let Some((image, release)) = key.split_once('@') else { continue };
+            check(image, release)?;
+            let folder = self.partial_folder(image, release);
+            if self.ledger().has_release(&key)? && self.files().is_folder(&folder)? {
+                waiting.insert(folder);
+            } else {
+                self.ledger().set_partial(&key, None)?;
+            }
+        }
+        Ok(waiting)
     }
 }
 

@@ -1,10 +1,13 @@
 //! A release's files before they are filled.
 //!
-//! Where the file system can, a file begins as a clone of the same file of another release: what both have in common
-//! is on the disk once, and only what differs is written. Nothing of it is believed: whoever fills the file compares
-//! each block with its hash first, and holes are punched anew. Otherwise a file begins as one hole, and the
-//! space for its data is reserved at once where the system can do that, so that a full disk is noticed now and the
-//! data lies together.
+//! A file that an earlier run has begun is taken up again. Otherwise, where the file system can, a file begins as a clone
+//! of the same file of another release: what both have in common is on the disk once, and only what differs is written.
+//! Nothing of either is believed: whoever fills the file compares each block with its hash first. Otherwise a file
+//! begins as one hole, and the space for its data is reserved at once where the system can do that, so that a full disk
+//! is noticed now and the data lies together.
+//!
+//! Holes are never written. So a file that has its name and its length in a partial folder of this index has its holes
+//! too: a clone, whose holes are punched, gets its name only when they are durable.
 
 use crate::{
     disk::{DiskFile, Found, Open},
@@ -29,11 +32,12 @@ pub(crate) enum Ground {
     Empty,
     /// A hole where holes are, and reserved space elsewhere.
     Reserved,
-    /// A clone of another release's file, with holes where they belong. Blocks may be there already.
-    Cloned,
+    /// What another release or an earlier run has put there, with holes where they belong. Blocks may be there already;
+    /// where they are not, whether the space is taken already is not known.
+    Filled,
 }
 
-/// Makes a file of `index` in `folder`, from the same file in one of the folders `others` if possible.
+/// Makes a file of `index` in `folder` if it is not there, from the same file in one of the folders `others` if possible.
 pub(crate) fn make(
     store: &Store,
     folder: &Path,
@@ -43,18 +47,28 @@ pub(crate) fn make(
     let files = store.files();
     let path = path_in(folder, entry);
     path.parent().map_or(Ok(()), |folder| files.create_folder(folder))?;
+    match files.examine(&path)? {
+        Some(Found::File(length)) if length == entry.size => return Ok(Ground::Filled),
+        Some(_) => files.remove(&path)?,
+        None => {}
+    }
+    let clone = store.clone_path(&index.root().image);
     for other in others {
         let from = path_in(other, entry);
         let Some(Found::File(length @ 1..)) = files.examine(&from)? else { continue };
-        if !files.clone_file(&from, &path) {
+        files.remove(&clone)?;
+        if !files.clone_file(&from, &clone) {
             // The others are on the same file system.
             break;
         }
-        match prepare_clone(files, &path, (index, entry), length) {
-            Ok(()) => return Ok(Ground::Cloned),
+        match prepare_clone(files, &clone, (index, entry), length) {
+            Ok(()) => {
+                files.rename(&clone, &path)?;
+                return Ok(Ground::Filled);
+            }
             Err(error) => {
                 tracing::warn!(%error, "a clone cannot be used, and the file is written as a whole");
-                files.remove(&path)?;
+                files.remove(&clone)?;
             }
         }
     }
@@ -68,7 +82,7 @@ pub(crate) fn make(
     }
 }
 
-/// Gives a clone of `length` bytes its length and its holes.
+/// Gives a clone of `length` bytes its length and its holes, and makes these durable.
 fn prepare_clone(
     files: &Files,
     path: &Path,
@@ -79,7 +93,11 @@ fn prepare_clone(
     let prepare = || {
         file.set_length(entry.size)?;
         // What lies beyond the old length is one hole.
-        holes(index, entry).filter(|(offset, _)| *offset < length).try_for_each(|(offset, bytes)| {
+        let mut holes = holes(index, entry).filter(|(offset, _)| *offset < length).peekable();
+        if holes.peek().is_none() {
+            return Ok(());
+        }
+        holes.try_for_each(|(offset, bytes)| {
             let bytes = bytes.min(length - offset);
             match file.punch(offset, bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {
@@ -87,7 +105,8 @@ fn prepare_clone(
                 }
                 punched => punched,
             }
-        })
+        })?;
+        file.sync_data()
     };
     prepare().map_err(|error| StoreError::io("prepare", path, error))
 }

@@ -1,7 +1,7 @@
 //! The ledger: what this node may claim, in `presence.redb`.
 //!
-//! Five tables: the ranges present of each pack, the releases, the folders that releases were assembled to, what people
-//! decided about images, and single values. Each write is one durable transaction. redb refuses to work after an I/O error until it is opened again; the
+//! Six tables: the ranges present of each pack, the releases, the folders that releases were assembled to, those that are
+//! being filled, what people decided about images, and single values. Each write is one durable transaction. redb refuses to work after an I/O error until it is opened again; the
 //! ledger does that at the next use, so that a disk that was full and has space again needs no restart.
 
 use crate::{
@@ -24,6 +24,8 @@ const PRESENCE: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("presen
 /// With each release's place in the order of arrival.
 const RELEASES: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("releases v1");
 const FOLDERS: TableDefinition<&str, &[u8]> = TableDefinition::new("folders v1");
+/// By release, the hash of the index root for which its partial folder is being filled.
+const PARTIALS: TableDefinition<&str, &[u8; 32]> = TableDefinition::new("partials v1");
 const IMAGES: TableDefinition<&str, &[u8]> = TableDefinition::new("images v1");
 /// Single values that must survive a restart, by name.
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks v1");
@@ -60,6 +62,7 @@ impl Ledger {
             transaction.open_table(PRESENCE)?;
             transaction.open_table(RELEASES)?;
             transaction.open_table(FOLDERS)?;
+            transaction.open_table(PARTIALS)?;
             transaction.open_table(IMAGES)?;
             transaction.open_table(MARKS)?;
             Ok(())
@@ -138,12 +141,18 @@ impl Ledger {
         })
     }
 
+    /// Whether a release is remembered.
+    pub(crate) fn has_release(&self, key: &str) -> Result<bool, StoreError> {
+        self.read(|transaction| Ok(transaction.open_table(RELEASES)?.get(key)?.is_some()))
+    }
+
     /// Removes a release's record; what is known of its folder becomes `folder`.
     pub(crate) fn remove_release(&self, key: &str, folder: Option<Folder>) -> Result<(), StoreError> {
         self.write(|transaction| {
             transaction.open_table(RELEASES)?.remove(key)?;
             if let Some(folder) = folder {
                 transaction.open_table(FOLDERS)?.insert(key, codec::encode(&folder).as_slice())?;
+                transaction.open_table(PARTIALS)?.remove(key)?;
             }
             Ok(())
         })
@@ -183,6 +192,34 @@ impl Ledger {
             let mut table = transaction.open_table(FOLDERS)?;
             match folder {
                 Some(folder) => table.insert(key, codec::encode(&folder).as_slice())?,
+                None => table.remove(key)?,
+            };
+            Ok(())
+        })
+    }
+
+    /// For which index a release's partial folder is being filled.
+    pub(crate) fn partial(&self, key: &str) -> Result<Option<BlockId>, StoreError> {
+        self.read(|transaction| {
+            let row = transaction.open_table(PARTIALS)?.get(key)?;
+            Ok(row.map(|row| BlockId(*row.value())))
+        })
+    }
+
+    /// The releases whose partial folders are being filled.
+    pub(crate) fn partials(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(PARTIALS)?;
+            table.iter()?.map(|row| Ok(row?.0.value().to_owned())).collect()
+        })
+    }
+
+    /// Sets or removes for which index a release's partial folder is being filled.
+    pub(crate) fn set_partial(&self, key: &str, identity: Option<&BlockId>) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(PARTIALS)?;
+            match identity {
+                Some(identity) => table.insert(key, &identity.0)?,
                 None => table.remove(key)?,
             };
             Ok(())

@@ -1,7 +1,10 @@
 //! A release's folder while it is being filled: which runs are written, and what is still to do before it is whole.
+//!
+//! The folder outlives the process. The ledger says for which index it is, and is told before the first file is there;
+//! what of its files can be used is found out by comparing.
 
 use crate::{
-    assemble::AssembleError,
+    assemble::{AssembleError, Target},
     disk::Open,
     error::StoreError,
     files::Files,
@@ -17,9 +20,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder. Nothing is on disk before the first [`write`](Self::write). All calls are for one index.
+/// The folder. The first [`write`](Self::write) makes it, or takes it up again. All calls are for one index.
 pub(crate) struct Partial {
-    folder: PathBuf,
+    target: Target,
+    /// What is there is not believed, even if it compares well: a write or a sync has failed.
+    is_doubtful: bool,
     runs: Vec<Run>,
     /// For each run, whether it is written.
     written: Vec<bool>,
@@ -34,10 +39,11 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    pub fn new(folder: PathBuf, index: &Index) -> Self {
+    pub fn new(target: Target, index: &Index, is_doubtful: bool) -> Self {
         let runs = Run::of(index);
         Self {
-            folder,
+            target,
+            is_doubtful,
             written: vec![false; runs.len()],
             here: vec![0; runs.len()],
             left: runs.iter().map(|run| run.bytes(index)).sum(),
@@ -89,7 +95,7 @@ impl Partial {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), AssembleError> {
         self.lay_out(store, index)?;
-        let (folder, runs, unsynced) = (self.folder.as_path(), self.runs.as_slice(), &self.unsynced);
+        let (folder, runs, unsynced) = (&*self.target.partial, &*self.runs, &self.unsynced);
         let job = Job { store, index, cipher, folder, runs, grounds: &self.grounds, unsynced, progress };
         let outcome = Work::new(job, todo).run();
         todo.iter().for_each(|run| self.here[*run] = 0);
@@ -103,14 +109,15 @@ impl Partial {
     /// Sets the files' modes and makes them and their names survive a power cut. No file is open afterwards: Windows
     /// moves no folder that holds an open one.
     pub fn sync(&self, files: &Files, index: &Index) -> Result<(), StoreError> {
-        let mut folders = BTreeSet::from([self.folder.clone()]);
+        let folder = &self.target.partial;
+        let mut folders = BTreeSet::from([folder.clone()]);
         for (number, entry) in index.files().iter().enumerate() {
-            let path = path_in(&self.folder, entry);
+            let path = path_in(folder, entry);
             let file = self.unsynced.take(number).map_or_else(|| files.open(&path, Open::Write), Ok)?;
             file.set_mode(entry.mode)
                 .and_then(|()| file.sync_all())
                 .map_err(|error| StoreError::io("sync", &path, error))?;
-            let above = path.ancestors().skip(1).take_while(|parent| parent.starts_with(&self.folder));
+            let above = path.ancestors().skip(1).take_while(|parent| parent.starts_with(folder));
             folders.extend(above.map(Path::to_path_buf));
         }
         // Deepest first: a folder's path sorts after its parent's.
@@ -118,27 +125,24 @@ impl Partial {
     }
 
     /// Takes it from the disk.
-    pub fn remove(self, files: &Files) {
+    pub fn remove(self, files: &Files) -> Result<(), StoreError> {
         // Files that are open could not be removed on Windows.
         drop(self.unsynced);
-        if let Err(left) = files.remove(&self.folder) {
-            tracing::warn!(error = %left, "what was assembled so far could not be removed");
-        }
+        files.remove(&self.target.partial)
     }
 
     /// Makes the files at the first time. Each time the disk must have room for all that they will still get: blocks
     /// that arrive take space too.
     fn lay_out(&mut self, store: &Store, index: &Index) -> Result<(), StoreError> {
-        if !self.grounds.is_empty() {
-            return store.space().check(&self.folder, self.unreserved(index));
+        let (target, image) = (&self.target, &index.root().image);
+        if self.grounds.is_empty() {
+            take_up(store, (target, image), self.is_doubtful)?;
+            self.is_doubtful = false;
+            let others = store.assembled_beside(image, &target.folder)?;
+            let make = |file| layout::make(store, &target.partial, &others, (index, file));
+            self.grounds = index.files().iter().map(make).collect::<Result<_, _>>()?;
         }
-        store.files().remove(&self.folder)?;
-        store.files().create_folder(&self.folder)?;
-        let others = store.assembled_beside(&index.root().image, &self.folder)?;
-        for file in index.files() {
-            self.grounds.push(layout::make(store, &self.folder, &others, (index, file))?);
-        }
-        store.space().check(&self.folder, self.unreserved(index))
+        store.space().check(&target.partial, self.unreserved(index))
     }
 
     /// Bytes that are not written and have no space yet. Those of clones take theirs as they are written.
@@ -147,6 +151,18 @@ impl Partial {
         let runs = runs.filter(|(run, written)| !**written && self.grounds[run.file] == Ground::Empty);
         runs.map(|(run, _)| run.bytes(index)).sum()
     }
+}
+
+/// Makes a partial folder, or takes up the one that was begun for the same index.
+fn take_up(store: &Store, (target, image): (&Target, &str), is_doubtful: bool) -> Result<(), StoreError> {
+    let (files, identity) = (store.files(), Some(target.identity));
+    if is_doubtful || store.ledger().partial(&target.key)? != identity {
+        files.remove(&target.partial)?;
+        // It must not come back to a row that speaks of another index.
+        store.sync_release_names(image)?;
+        store.ledger().set_partial(&target.key, identity.as_ref())?;
+    }
+    files.create_folder(&target.partial)
 }
 
 /// A file's path inside the release's folder. The index has checked each component.

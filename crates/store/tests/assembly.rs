@@ -10,6 +10,7 @@ use common::{Sample, noise, rot};
 use proptest::prelude::*;
 use std::{
     fs,
+    io::{Seek, SeekFrom, Write},
     path::Path,
     sync::{
         Arc, LazyLock,
@@ -117,17 +118,55 @@ fn nothing_is_on_disk_before_blocks_are_and_a_left_over_is_not_used() {
 }
 
 #[test]
-fn an_assembly_that_is_dropped_takes_its_files_along() {
+fn the_next_assembly_of_a_release_that_is_on_its_way_goes_on_over_a_restart() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let left = data_dir.path().join("images/xp/.7.partial");
+    for is_recorded in [true, false] {
+        let store = Store::open(data_dir.path()).unwrap();
+        if is_recorded {
+            store.put_release(&SAMPLE.record(false)).unwrap();
+        }
+        write(&store, &SAMPLE, 0..100);
+        let mut assembly = begin(&store, &SAMPLE);
+        let written = assembly.advance().unwrap();
+        assert!(written > 0);
+        drop(assembly);
+        assert!(left.is_dir());
+        assert_eq!(begin(&store, &SAMPLE).advance().unwrap(), written);
+        // As a process that was killed leaves them, and worse.
+        fs::remove_file(left.join("logs/3")).unwrap();
+        fs::write(left.join("logs/4"), "of another length").unwrap();
+        let mut disk = fs::OpenOptions::new().write(true).open(left.join("disk.img")).unwrap();
+        disk.seek(SeekFrom::Start(1 << 20)).unwrap();
+        disk.write_all(b"rotten").unwrap();
+        drop((disk, store));
+
+        let store = Store::open(data_dir.path()).unwrap();
+        assert_eq!(left.exists(), is_recorded);
+        SAMPLE.store(&store);
+        finish(&mut begin(&store, &SAMPLE), &SAMPLE);
+        assert_eq!(names(data_dir.path()), ["7"]);
+        store.retire("xp", "7").unwrap();
+    }
+}
+
+#[test]
+fn what_was_written_of_another_index_is_not_taken_up() {
+    let (data, hole) = (noise(7, 1 << 20), vec![0; 1 << 20]);
+    let files = [[data.clone(), hole.clone()].concat(), [hole, data].concat()];
+    let [first, second] = files.map(|disk| Sample::new("xp", "7", &[("disk.img", disk)]));
     let data_dir = tempfile::tempdir().unwrap();
     let store = Store::open(data_dir.path()).unwrap();
-    write(&store, &SAMPLE, 0..100);
-    let mut assembly = begin(&store, &SAMPLE);
-    assert!(assembly.advance().unwrap() > 0);
+    [&first, &second].into_iter().for_each(|sample| sample.store(&store));
+    store.put_release(&first.record(false)).unwrap();
+    assert_eq!(begin(&store, &first).advance().unwrap(), 1 << 20);
+    drop(store);
+    let store = Store::open(data_dir.path()).unwrap();
     assert_eq!(names(data_dir.path()), [".7.partial"]);
-    drop(assembly);
-    assert!(names(data_dir.path()).is_empty());
-    SAMPLE.store(&store);
-    SAMPLE.assert_is_in(&SAMPLE.assemble(&store).unwrap());
+    finish(&mut begin(&store, &second), &second);
+    // And the other way round, in one process.
+    assert_eq!(begin(&store, &first).advance().unwrap(), 1 << 20);
+    finish(&mut begin(&store, &first), &first);
 }
 
 #[test]
@@ -166,6 +205,7 @@ fn rotten_blocks_are_told_early_and_only_their_runs_are_written_again() {
 
     // And one that rots between the last look and the end.
     drop(assembly);
+    store.retire("xp", "7").unwrap();
     let mut assembly = begin(&store, &SAMPLE);
     rot(data_dir.path(), &SAMPLE.at(1));
     assert!(matches!(assembly.finish(&|_| {}), Err(AssembleError::Rotten { blocks }) if blocks == [1]));

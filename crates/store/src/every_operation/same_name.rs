@@ -73,7 +73,7 @@ fn files_of_another_index_are_never_taken_for_those_of_the_one_that_has_the_name
     }
 }
 
-fn write_all(store: &Store, release: &Release) {
+pub(super) fn write_all(store: &Store, release: &Release) {
     release.blocks.iter().for_each(|(at, block)| store.write(at, block).unwrap());
     store.commit().unwrap();
 }
