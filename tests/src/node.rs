@@ -54,6 +54,8 @@ pub struct Settings {
     pub mdns: bool,
     /// What it may do with the WAN.
     pub wan: String,
+    /// How much it sends to others.
+    pub lan_limit: String,
     /// How often it asks an origin for news.
     pub poll: String,
     /// Whether it uses what is on its machine.
@@ -173,6 +175,7 @@ impl Node {
             bootstrap: Vec::new(),
             mdns: place != Place::Here,
             wan: "fetcher".into(),
+            lan_limit: "0".into(),
             poll: "2s".into(),
             trim: true,
             harvest: Vec::new(),
