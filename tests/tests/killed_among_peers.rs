@@ -27,10 +27,10 @@ const OLD_BYTES: u64 = 4 << 20;
 const NEW_BYTES: u64 = 48 << 20;
 const LIMIT: Duration = Duration::from_secs(90);
 /// What each of the two members sends: an update takes several lives, however quick the machine is.
-const LAN_LIMIT: &str = "100 Mbit/s";
+const LAN_LIMIT: &str = "60 Mbit/s";
 /// Longest life of an agent from its start on, and from the first sight of progress on.
 const FROM_START: Duration = Duration::from_millis(1500);
-const FROM_PROGRESS: Duration = Duration::from_millis(400);
+const FROM_PROGRESS: Duration = Duration::from_millis(1200);
 
 /// How often it is killed.
 fn kills() -> u64 {
