@@ -96,56 +96,60 @@ impl Harvester {
         // The thread must not keep the store open that it works for.
         let shared = Arc::downgrade(shared);
         idle::spawn("harvest", move || {
-            if let Err(error) = self.work(&shared) {
-                error!(error = crate::in_words(&error), "harvesting ended; everything is fetched");
-                lock(&self.view).problem = Some(crate::in_words(&error));
+            if let Some(harvest) = shared.upgrade().map(|shared| Harvest::new(&shared.store)) {
+                self.work(&harvest, &shared);
             }
         })
         .map(drop)
     }
 
-    fn work(&mut self, shared: &Weak<Shared>) -> Result<(), HarvestError> {
-        let Some(data_dir) = shared.upgrade().map(|shared| shared.settings.data_dir.clone()) else {
-            return Ok(());
-        };
-        let harvest = Harvest::open(&data_dir)?;
-        self.scan(&harvest, BlockSize::default())?;
+    fn work(&mut self, harvest: &Harvest, shared: &Weak<Shared>) {
+        let scanned = self.scan(harvest, BlockSize::default());
+        self.tell(scanned);
         while !self.stop.load(Ordering::Relaxed) {
             match self.jobs.recv_timeout(STOP_LOOK) {
                 Ok(job) => {
                     let Some(shared) = shared.upgrade() else { break };
-                    // Sizes that came up later than this program are none of ours.
-                    if let Some(size) = BlockSize::of_average(job.held.entry.block_size) {
-                        self.scan_if_older(&harvest, size, SCAN_AGE_MAX)?;
-                        self.take(&harvest, &shared, &job.held)?;
-                    }
+                    let looked = self.look_for(harvest, &shared, &job.held);
+                    self.tell(looked);
                     // Whoever waited may have given up.
                     let _ = job.done.send(());
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    for size in self.scans.keys().copied().collect::<Vec<_>>() {
-                        self.scan_if_older(&harvest, size, SCAN_EVERY)?;
+                    for size in BlockSize::ALL {
+                        if self.scans.get(&size).is_some_and(|last| last.elapsed() >= SCAN_EVERY) {
+                            let scanned = self.scan(harvest, size);
+                            self.tell(scanned);
+                        }
                     }
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        Ok(())
     }
 
-    fn scan_if_older(
-        &mut self,
-        harvest: &Harvest,
-        size: BlockSize,
-        age: Duration,
-    ) -> Result<(), HarvestError> {
-        if self.scans.get(&size).is_some_and(|last| last.elapsed() < age) {
-            return Ok(());
+    /// Looks for a release's blocks, in the files as they are now.
+    fn look_for(&mut self, harvest: &Harvest, shared: &Shared, held: &Held) -> Result<(), HarvestError> {
+        // Sizes that came up later than this program are none of ours.
+        let Some(size) = BlockSize::of_average(held.entry.block_size) else { return Ok(()) };
+        if self.scans.get(&size).is_none_or(|last| last.elapsed() >= SCAN_AGE_MAX) {
+            self.scan(harvest, size)?;
         }
-        self.scan(harvest, size)
+        self.take(harvest, shared, held)
+    }
+
+    /// Shows what went wrong, until something goes well: a disk that was full may have space again.
+    fn tell(&self, outcome: Result<(), HarvestError>) {
+        let problem = outcome.err().map(|error| crate::in_words(&error));
+        if let Some(error) = &problem {
+            error!(error, "nothing is harvested now; everything is fetched");
+        }
+        lock(&self.view).problem = problem;
     }
 
     fn scan(&mut self, harvest: &Harvest, size: BlockSize) -> Result<(), HarvestError> {
+        // One that fails is tried again with the next release that needs it, and not before.
+        self.scans.remove(&size);
         lock(&self.view).scanning = true;
         let scanned = harvest.scan(&self.places, size, &self.stop);
         lock(&self.view).scanning = false;

@@ -40,7 +40,7 @@ pub struct HarvestView {
     pub foreign_blocks: u64,
     /// Files that cannot be read, with the reason; the first of them.
     pub unreadable: Vec<String>,
-    /// Why nothing is harvested any more.
+    /// Why nothing is harvested now.
     pub problem: Option<String>,
 }
 

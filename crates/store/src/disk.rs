@@ -1,11 +1,12 @@
 //! The disk as the store sees it: files that are read and written by position, names in folders, and what has to be
 //! synced before either may be believed.
 //!
-//! Everything that the store does to a disk passes through here, what the database of its ledger does included. Only
-//! the harvest does not: it reads other people's files, and what it remembers of them may be lost. A trait, because
-//! the promise of the store is about power cuts and failing disks, and only a disk that can be cut and made to fail
-//! proves it. [`SystemDisk`](crate::system_disk::SystemDisk) is the one of the operating system;
-//! [`Files`](crate::files::Files) gives its errors names.
+//! Everything that the store does to a disk passes through here, what its databases do included. Only the files that
+//! are harvested do not: they are other people's, on any file system or none, they are read and never written, and
+//! what is found in them is hashed before it is used. A trait, because the promise of the store is about power cuts and
+//! failing disks, and only a disk that can be cut and made to fail proves it.
+//! [`SystemDisk`](crate::system_disk::SystemDisk) is the one of the operating system; [`Files`](crate::files::Files)
+//! gives its errors names.
 
 use std::{
     fs, io,

@@ -60,13 +60,13 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// The ledger of what is present cannot be believed.
+    /// One of the store's databases cannot be believed.
     #[error(
-        "{} is damaged ({reason}); stop the agent and remove this file: blocks will be fetched again",
+        "{} is damaged ({reason}); stop the agent and remove this file: what it knew of will be found or fetched again",
         .path.display()
     )]
     Corrupt {
-        /// The ledger's file.
+        /// The database's file.
         path: PathBuf,
         /// What was found.
         reason: String,

@@ -2,10 +2,10 @@
 //!
 //! Both survive restarts, so that a disk that rots a little each day is noticed.
 
-use crate::{error::StoreError, store::Store};
+use crate::{error::StoreError, store::Store, unix_time};
 use bincode::{Decode, Encode};
 use branchmesh_image::{PackId, codec};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Name of the mark that holds [`RotLog`].
 const ROT: &str = "rot";
@@ -34,14 +34,14 @@ pub struct ScrubState {
 impl Store {
     /// How many blocks turned out to be rotten within `span`.
     pub fn rotten_within(&self, span: Duration) -> Result<usize, StoreError> {
-        let since = now().saturating_sub(span.as_secs());
+        let since = unix_time::now().saturating_sub(span.as_secs());
         Ok(self.rot_log()?.0.iter().filter(|at| **at >= since).count())
     }
 
     /// Remembers that a block turned out to be rotten.
     pub(crate) fn remember_rot(&self) -> Result<(), StoreError> {
         let mut log = self.rot_log()?;
-        log.0.push(now());
+        log.0.push(unix_time::now());
         let surplus = log.0.len().saturating_sub(ROT_MAX);
         log.0.drain(..surplus);
         self.ledger().set_mark(ROT, &codec::encode(&log))
@@ -71,10 +71,6 @@ impl Store {
         let mark = self.ledger().mark(ROT)?;
         Ok(mark.and_then(|mark| codec::decode::<_, MARK_BYTES_MAX>(&mark).ok()).unwrap_or_default())
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

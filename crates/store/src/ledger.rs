@@ -1,24 +1,20 @@
 //! The ledger: what this node may claim, in `presence.redb`.
 //!
 //! Six tables: the ranges present of each pack, the releases, the folders that releases were assembled to, those that are
-//! being filled, what people decided about images, and single values. Each write is one durable transaction. redb refuses to work after an I/O error until it is opened again; the
-//! ledger does that at the next use, so that a disk that was full and has space again needs no restart.
+//! being filled, what people decided about images, and single values. Each write is one durable transaction.
 
 use crate::{
+    database::{Database, DbError},
     error::StoreError,
     extents::Extents,
     files::Files,
     image_record::ImageRecord,
-    ledger_file::{DbError, LedgerFile},
     releases::ReleaseRecord,
 };
 use bincode::{Decode, Encode};
 use branchmesh_image::{BlockId, PackId, codec};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use std::{
-    path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use std::path::PathBuf;
 
 const PRESENCE: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("presence v1");
 /// With each release's place in the order of arrival.
@@ -29,6 +25,9 @@ const PARTIALS: TableDefinition<&str, &[u8; 32]> = TableDefinition::new("partial
 const IMAGES: TableDefinition<&str, &[u8]> = TableDefinition::new("images v1");
 /// Single values that must survive a restart, by name.
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks v1");
+
+/// Memory for pages. Presence is held in memory anyway.
+const CACHE_BYTES: usize = 4 << 20;
 
 /// Most bytes of a folder's row: a tag and a hash.
 const FOLDER_BYTES_MAX: usize = 64;
@@ -42,10 +41,9 @@ pub(crate) enum Folder {
     Retiring,
 }
 
-/// The open database.
+/// The database.
 pub(crate) struct Ledger {
-    file: LedgerFile,
-    database: Mutex<Option<Database>>,
+    database: Database,
 }
 
 /// The key of a release: no name holds an `@`.
@@ -56,7 +54,7 @@ pub(crate) fn key(image: &str, release: &str) -> String {
 impl Ledger {
     /// Opens the database, makes it if it is not there.
     pub(crate) fn open(path: PathBuf, files: Files) -> Result<Self, StoreError> {
-        let ledger = Self { file: LedgerFile::new(path, files), database: Mutex::default() };
+        let ledger = Self { database: Database::new(path, CACHE_BYTES, files) };
         // Tables exist from here on, so that reading them needs no special case.
         ledger.write(|transaction| {
             transaction.open_table(PRESENCE)?;
@@ -297,26 +295,12 @@ impl Ledger {
         })
     }
 
-    fn with<T>(&self, job: impl FnOnce(&Database) -> Result<T, DbError>) -> Result<T, StoreError> {
-        let mut slot = self.lock();
-        let database = match slot.take() {
-            Some(database) => database,
-            None => self.file.open()?,
-        };
-        let result = job(&database);
-        // A database that has met an error is closed: the next use opens, and where necessary repairs it.
-        if result.is_ok() {
-            *slot = Some(database);
-        }
-        result.map_err(|error| error.explain(self.file.path()))
+    fn with<T>(&self, job: impl FnOnce(&redb::Database) -> Result<T, DbError>) -> Result<T, StoreError> {
+        self.database.with(job)?.map_err(|error| error.explain(self.database.path()))
     }
 
     fn corrupt(&self, reason: String) -> StoreError {
-        StoreError::Corrupt { path: self.file.path().to_path_buf(), reason }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Database>> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+        StoreError::Corrupt { path: self.database.path().to_path_buf(), reason }
     }
 }
 
@@ -424,8 +408,8 @@ mod tests {
         let place = |number: u32| Location { pack: PackId::of(b"pack"), offset: number * 1000, len: 1000 };
         store.write(&place(0), &block).unwrap();
 
-        let (path, away) = (store.ledger().file.path().to_path_buf(), data_dir.path().join("away"));
-        store.ledger().lock().take();
+        let (path, away) = (store.ledger().database.path().to_path_buf(), data_dir.path().join("away"));
+        store.ledger().database.close();
         fs::rename(&path, &away).unwrap();
         fs::write(&path, "not a database").unwrap();
         assert!(matches!(store.commit(), Err(StoreError::Corrupt { .. })));
@@ -447,7 +431,7 @@ mod tests {
         let ledger = open(&folder.path().join("presence.redb")).unwrap();
         let failed = ledger.write(|_| -> Result<(), DbError> { Err(redb::Error::PreviousIo.into()) });
         assert!(failed.is_err());
-        assert!(ledger.lock().is_none());
+        assert!(!ledger.database.is_open());
         ledger.set_presence(&[(PackId::of(b"a"), extents(&[(0, 10)]))]).unwrap();
         assert_eq!(ledger.presence().unwrap().len(), 1);
     }

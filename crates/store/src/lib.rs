@@ -29,6 +29,7 @@
 
 mod assemble;
 mod assembly;
+mod database;
 mod dead_blocks;
 mod disk;
 mod error;
@@ -43,7 +44,6 @@ mod images;
 mod inspect;
 mod layout;
 mod ledger;
-mod ledger_file;
 mod packs;
 mod partial;
 mod parts;
@@ -58,6 +58,7 @@ mod simulated_disk;
 mod space;
 mod store;
 mod system_disk;
+mod unix_time;
 mod unsynced;
 
 use branchmesh_image::extents;

@@ -38,6 +38,7 @@ pub struct Store {
 
 struct Inner {
     files: Files,
+    data_dir: PathBuf,
     images: PathBuf,
     packs: Packs,
     parts: Parts,
@@ -87,6 +88,7 @@ impl Store {
         let presence = load_presence(&files, &ledger, &packs)?;
         let store = Self {
             inner: Arc::new(Inner {
+                data_dir: data_dir.to_path_buf(),
                 images,
                 packs,
                 parts: Parts::new(indexes, temporary, files.clone()),
@@ -303,6 +305,11 @@ impl Store {
 
     pub(crate) fn files(&self) -> &Files {
         &self.inner.files
+    }
+
+    /// As the store was opened.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.inner.data_dir
     }
 
     pub(crate) fn images(&self) -> &Path {

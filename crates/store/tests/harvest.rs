@@ -29,7 +29,7 @@ impl Machine {
         let data_dir = dir.path().join("node");
         let store = Store::open(&data_dir).unwrap();
         fs::create_dir(dir.path().join("files")).unwrap();
-        Self { store, harvest: Harvest::open(&data_dir).unwrap(), dir }
+        Self { harvest: Harvest::new(&store), store, dir }
     }
 
     fn files(&self) -> PathBuf {
@@ -108,7 +108,7 @@ fn nothing_is_read_twice_unless_it_changed() {
     assert_eq!((third.files, third.bytes, third.unchanged), (1, 400_000, 1));
     let Machine { dir, store, harvest } = machine;
     drop((store, harvest));
-    let harvest = Harvest::open(&dir.path().join("node")).unwrap();
+    let harvest = Harvest::new(&Store::open(&dir.path().join("node")).unwrap());
     let fourth = harvest.scan(&[dir.path().join("files")], SIZE, &AtomicBool::new(false)).unwrap();
     assert_eq!((fourth.files, fourth.unchanged), (0, 2), "after a restart");
     let smaller =
@@ -187,10 +187,11 @@ fn what_cannot_be_read_is_named_and_a_damaged_memory_is_made_anew() {
     assert_eq!(scan.unreadable.iter().map(|(path, _)| path.as_path()).collect::<Vec<&Path>>(), [missing]);
 
     let Machine { dir, store, harvest } = machine;
-    drop((store, harvest));
+    drop(harvest);
     let memory = dir.path().join("node/store/harvest.redb");
-    fs::write(&memory, "no database").unwrap();
-    let harvest = Harvest::open(&dir.path().join("node")).unwrap();
-    let scan = harvest.scan(&[dir.path().join("files")], SIZE, &AtomicBool::new(false)).unwrap();
-    assert_eq!(scan.files, 1);
+    for damage in [&b"no database"[..], b"", &[0; 100_000]] {
+        fs::write(&memory, damage).unwrap();
+        let scan = Harvest::new(&store).scan(&[dir.path().join("files")], SIZE, &AtomicBool::new(false));
+        assert_eq!(scan.unwrap().files, 1);
+    }
 }

@@ -1,18 +1,18 @@
 //! Where pieces of files lie, in `harvest.redb`: a memory of what was read, so that nothing is hashed twice.
 //!
-//! A hint and no truth: losing it costs time, and what is in it is checked before it is used. So a damaged one is
-//! thrown away, and syncs are rare. A file that has changed gets a new number, and what was known under the old one
-//! is passed over until there is so much of it that clearing it away pays. The file is none of the store's promises, and
-//! lies beside its [`Disk`](crate::disk::Disk).
+//! A hint and no truth: losing it costs time, and what is in it is checked before it is used. So syncs are rare. A file
+//! that has changed gets a new number, and what was known under the old one is passed over until there is so much of it
+//! that clearing it away pays.
 
 use super::HarvestError;
+use crate::{database::DbError, unix_time};
 use branchmesh_image::{BlockSize, PlainHash};
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError};
 use std::{
     collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 /// By the first half of its plaintext's hash: file, offset, length.
@@ -24,9 +24,6 @@ const PATHS: TableDefinition<u64, &str> = TableDefinition::new("paths v1");
 
 /// The next number: none is given twice, because pieces of files that are gone are cleared away late.
 const NEXT: TableDefinition<(), u64> = TableDefinition::new("next v1");
-
-/// redb's page cache: pieces come in random order, and the more of the table is in memory the better.
-const CACHE_BYTES: usize = 32 << 20;
 
 /// A piece of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,50 +61,30 @@ impl FileState {
     }
 }
 
-/// The database.
-pub(super) struct Pieces {
-    path: PathBuf,
-    database: Database,
+/// The open database.
+pub(super) struct Pieces<'a> {
+    path: &'a Path,
+    database: &'a redb::Database,
 }
 
 /// Changes that become durable together.
 pub(super) struct Batch<'a> {
-    pieces: &'a Pieces,
+    pieces: &'a Pieces<'a>,
     transaction: redb::WriteTransaction,
     added: usize,
 }
 
 /// A look at a state that does not change.
 pub(super) struct Lookup<'a> {
-    pieces: &'a Pieces,
-    table: redb::ReadOnlyTable<u128, (u64, u64, u32)>,
+    pieces: &'a Pieces<'a>,
+    /// It is not there before the first batch.
+    table: Option<redb::ReadOnlyTable<u128, (u64, u64, u32)>>,
 }
 
-impl Pieces {
-    pub fn open(path: &Path) -> Result<Self, HarvestError> {
-        let database = match Self::open_database(path) {
-            Ok(database) => database,
-            Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "what was harvested before is found again");
-                let failed =
-                    |source: redb::Error| HarvestError::Pieces { path: path.into(), source: source.into() };
-                fs::remove_file(path).map_err(|error| failed(error.into()))?;
-                Self::open_database(path).map_err(failed)?
-            }
-        };
-        Ok(Self { path: path.into(), database })
-    }
-
-    fn open_database(path: &Path) -> Result<Database, redb::Error> {
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
-        // Tables exist from here on, so that reading them needs no special case.
-        let transaction = database.begin_write()?;
-        transaction.open_table(PIECES)?;
-        transaction.open_table(FILES)?;
-        transaction.open_table(PATHS)?;
-        transaction.open_table(NEXT)?;
-        transaction.commit()?;
-        Ok(database)
+impl<'a> Pieces<'a> {
+    /// Those in `database`, whose file is at `path`.
+    pub fn new(path: &'a Path, database: &'a redb::Database) -> Self {
+        Self { path, database }
     }
 
     /// Begins to change something; one at a time.
@@ -117,13 +94,19 @@ impl Pieces {
     }
 
     pub fn lookup(&self) -> Result<Lookup<'_>, HarvestError> {
-        let open = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(PIECES)?) };
+        let open = || -> Result<_, DbError> {
+            match self.database.begin_read()?.open_table(PIECES) {
+                Ok(table) => Ok(Some(table)),
+                Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        };
         Ok(Lookup { pieces: self, table: open().map_err(|error| self.failed(error))? })
     }
 
     /// The path of a file, unless it has been read again under another number.
     pub fn path(&self, file: u64) -> Result<Option<PathBuf>, HarvestError> {
-        let read = || -> Result<_, redb::Error> {
+        let read = || -> Result<_, DbError> {
             let paths = self.database.begin_read()?.open_table(PATHS)?;
             Ok(paths.get(file)?.map(|path| PathBuf::from(path.value())))
         };
@@ -132,12 +115,12 @@ impl Pieces {
 
     /// Clears away what was known of files as they were before, once it is most of all that is known.
     pub fn forget_the_replaced(&self) -> Result<(), HarvestError> {
-        let forget = || -> Result<(), redb::Error> {
+        let forget = || -> Result<(), DbError> {
             let transaction = self.database.begin_write()?;
             {
                 let paths = transaction.open_table(PATHS)?;
                 let known: HashSet<u64> =
-                    paths.iter()?.map(|row| Ok(row?.0.value())).collect::<Result<_, redb::Error>>()?;
+                    paths.iter()?.map(|row| Ok(row?.0.value())).collect::<Result<_, DbError>>()?;
                 let mut pieces = transaction.open_table(PIECES)?;
                 let replaced = pieces
                     .iter()?
@@ -153,15 +136,16 @@ impl Pieces {
         forget().map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: impl Into<redb::Error>) -> HarvestError {
-        HarvestError::Pieces { path: self.path.clone(), source: Box::new(error.into()) }
+    fn failed(&self, error: impl Into<DbError>) -> HarvestError {
+        HarvestError::Pieces(error.into().explain(self.path))
     }
 }
 
 impl Lookup<'_> {
     /// A piece with this plaintext, as far as is known.
     pub fn piece(&self, plain: &PlainHash) -> Result<Option<Piece>, HarvestError> {
-        let row = self.table.get(key(plain)).map_err(|error| self.pieces.failed(error))?;
+        let Some(table) = &self.table else { return Ok(None) };
+        let row = table.get(key(plain)).map_err(|error| self.pieces.failed(error))?;
         Ok(row.map(|row| {
             let (file, offset, len) = row.value();
             Piece { file, offset, len }
@@ -178,7 +162,7 @@ impl Batch<'_> {
             path.parent().is_some_and(Path::is_dir)
                 && fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
         };
-        let forget = || -> Result<(), redb::Error> {
+        let forget = || -> Result<(), DbError> {
             let mut paths = self.transaction.open_table(PATHS)?;
             self.transaction.open_table(FILES)?.retain(|(name, _), (number, ..)| {
                 let is_gone = is_gone(name);
@@ -205,11 +189,12 @@ impl Batch<'_> {
         device_age_max: Duration,
     ) -> Result<bool, HarvestError> {
         let Some(name) = path.to_str() else { return Ok(false) };
-        let look = || -> Result<bool, redb::Error> {
+        let look = || -> Result<bool, DbError> {
             let files = self.transaction.open_table(FILES)?;
             let Some(row) = files.get((name, average(size)))? else { return Ok(false) };
             let (_, length, modified, read_at) = row.value();
-            let is_young = !state.is_device() || now() < read_at.saturating_add(device_age_max.as_secs());
+            let is_young =
+                !state.is_device() || unix_time::now() < read_at.saturating_add(device_age_max.as_secs());
             Ok((length, modified) == (state.length, state.modified) && is_young)
         };
         look().map_err(|error| self.pieces.failed(error))
@@ -219,7 +204,7 @@ impl Batch<'_> {
     /// not Unicode: such a file is read each time.
     pub fn begin(&mut self, path: &Path) -> Result<u64, HarvestError> {
         let name = path.to_str().unwrap_or_default();
-        let begin = || -> Result<u64, redb::Error> {
+        let begin = || -> Result<u64, DbError> {
             let mut next = self.transaction.open_table(NEXT)?;
             let number = next.get(())?.map_or(0, |next| next.value());
             next.insert((), number + 1)?;
@@ -230,7 +215,7 @@ impl Batch<'_> {
     }
 
     pub fn add(&mut self, plain: &PlainHash, piece: Piece) -> Result<(), HarvestError> {
-        let add = || -> Result<(), redb::Error> {
+        let add = || -> Result<(), DbError> {
             self.transaction.open_table(PIECES)?.insert(key(plain), (piece.file, piece.offset, piece.len))?;
             Ok(())
         };
@@ -248,9 +233,9 @@ impl Batch<'_> {
         state: &FileState,
     ) -> Result<(), HarvestError> {
         let Some(name) = path.to_str() else { return Ok(()) };
-        let finish = || -> Result<(), redb::Error> {
+        let finish = || -> Result<(), DbError> {
             let mut files = self.transaction.open_table(FILES)?;
-            let value = (number, state.length, state.modified, now());
+            let value = (number, state.length, state.modified, unix_time::now());
             let before = files.insert((name, average(size)), value)?.map(|row| row.value().0);
             if let Some(before) = before {
                 self.transaction.open_table(PATHS)?.remove(before)?;
@@ -273,8 +258,4 @@ fn key(plain: &PlainHash) -> u128 {
 
 fn average(size: BlockSize) -> u32 {
     u32::try_from(size.average()).unwrap_or(u32::MAX)
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

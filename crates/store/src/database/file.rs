@@ -1,11 +1,11 @@
-//! The ledger's file: the database on the store's disk. This file and [`ledger`](crate::ledger) alone know
-//! its redb.
+//! The file of a database, on the store's disk.
 //!
 //! After a sync that failed, the system may show pages of the file that are not on the disk, and no later sync writes
-//! them. What is built on such pages falls with them at the next power cut, everything that the ledger held with it. So
+//! them. What is built on such pages falls with them at the next power cut, everything that the file held with it. So
 //! the file is written anew, all of it, before it is used again: by this process, or, if that ends before, by the next
 //! one, to which a mark beside the file tells it.
 
+use super::DbError;
 use crate::{
     disk::{DiskFile, Open},
     error::StoreError,
@@ -22,64 +22,48 @@ use std::{
     },
 };
 
-/// redb's page cache. Presence is held in memory anyway; redb's default is 1 GiB.
-const CACHE_BYTES: usize = 4 << 20;
 /// Bytes that are copied at a time.
 const COPY_BYTES: u64 = 1 << 20;
 
-/// Any of redb's errors.
-pub(crate) struct DbError(Box<redb::Error>);
-
-impl<E: Into<redb::Error>> From<E> for DbError {
-    fn from(error: E) -> Self {
-        Self(Box::new(error.into()))
-    }
-}
-
-impl DbError {
-    /// What it means for the ledger at `path`.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "all that is not the disk means the file is not usable"
-    )]
-    pub(crate) fn explain(self, path: &Path) -> StoreError {
-        match *self.0 {
-            redb::Error::Io(source) if source.kind() != io::ErrorKind::InvalidData => {
-                StoreError::io("use", path, source)
-            }
-            other => StoreError::Corrupt { path: path.to_path_buf(), reason: other.to_string() },
-        }
-    }
-}
-
 /// Where the database is.
 #[derive(Clone)]
-pub(crate) struct LedgerFile {
+pub(super) struct DatabaseFile {
     files: Files,
     path: PathBuf,
+    cache_bytes: usize,
     /// A sync of it has failed, and it was not written anew since.
     is_doubtful: Arc<AtomicBool>,
 }
 
-impl LedgerFile {
+impl DatabaseFile {
     /// At `path`, whether or not it is there.
-    pub(crate) fn new(path: PathBuf, files: Files) -> Self {
-        Self { files, path, is_doubtful: Arc::default() }
+    pub(super) fn new(path: PathBuf, cache_bytes: usize, files: Files) -> Self {
+        Self { files, path, cache_bytes, is_doubtful: Arc::default() }
     }
 
     /// Its path.
-    pub(crate) fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Opens the database; makes it if it is not there.
-    pub(crate) fn open(&self) -> Result<Database, StoreError> {
+    pub(super) fn open(&self) -> Result<Database, StoreError> {
         if self.files.examine(&self.path)?.is_none() {
             self.make()?;
         } else if self.is_doubtful.load(Ordering::Relaxed) || self.files.examine(&self.mark())?.is_some() {
             self.write_anew()?;
         }
+        // The name of one that was made before may not be durable: the sync after it may have failed.
+        self.sync_name()?;
         self.open_at(&self.path, Open::Write)
+    }
+
+    /// Removes it, with all that it holds. It must not be open.
+    pub(super) fn remove(&self) -> Result<(), StoreError> {
+        self.files.remove(&self.path)?;
+        self.files.remove(&self.mark())?;
+        self.is_doubtful.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// A new database is made under another name first: redb does not open what a crash left of one that it was just
@@ -87,32 +71,32 @@ impl LedgerFile {
     fn make(&self) -> Result<(), StoreError> {
         let unfinished = self.unfinished()?;
         drop(self.open_at(&unfinished, Open::CreateNew)?);
-        self.put_in_place(&unfinished)
+        self.files.rename(&unfinished, &self.path)
     }
 
     fn write_anew(&self) -> Result<(), StoreError> {
-        tracing::warn!(path = %self.path.display(), "writing the ledger anew, because a sync of it has failed");
+        tracing::warn!(path = %self.path.display(), "writing the file anew, because a sync of it has failed");
         let unfinished = self.unfinished()?;
         let (from, to) =
             (self.files.open(&self.path, Open::Read)?, self.files.open(&unfinished, Open::CreateNew)?);
         copy(&*from, &*to).map_err(|error| StoreError::io("write", &unfinished, error))?;
         // Windows replaces no file that is open.
         drop((from, to));
-        self.put_in_place(&unfinished)?;
+        self.files.rename(&unfinished, &self.path)?;
+        self.sync_name()?;
         self.files.remove(&self.mark())?;
         self.is_doubtful.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Where a file is made that shall become the ledger's; nothing is there.
+    /// Where a file is made that shall become the database's; nothing is there.
     fn unfinished(&self) -> Result<PathBuf, StoreError> {
         let path = self.path.with_extension("new");
         self.files.remove(&path)?;
         Ok(path)
     }
 
-    fn put_in_place(&self, unfinished: &Path) -> Result<(), StoreError> {
-        self.files.rename(unfinished, &self.path)?;
+    fn sync_name(&self) -> Result<(), StoreError> {
         self.path.parent().map_or(Ok(()), |folder| self.files.sync_folder(folder))
     }
 
@@ -133,8 +117,8 @@ impl LedgerFile {
             return Err(StoreError::Corrupt { path: path.to_path_buf(), reason: "it is empty".into() });
         }
         Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(OpenLedger { ledger: self.clone(), file })
+            .set_cache_size(self.cache_bytes)
+            .create_with_backend(OpenFile { owner: self.clone(), file })
             .map_err(|error| DbError::from(error).explain(path))
     }
 }
@@ -152,18 +136,18 @@ fn copy(from: &dyn DiskFile, to: &dyn DiskFile) -> io::Result<()> {
 }
 
 /// What redb reads and writes. It needs no locks of redb's own kinds: the whole file is locked while it is open.
-struct OpenLedger {
-    ledger: LedgerFile,
+struct OpenFile {
+    owner: DatabaseFile,
     file: Arc<dyn DiskFile>,
 }
 
-impl std::fmt::Debug for OpenLedger {
+impl std::fmt::Debug for OpenFile {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}", self.ledger.path.display())
+        write!(out, "{}", self.owner.path.display())
     }
 }
 
-impl StorageBackend for OpenLedger {
+impl StorageBackend for OpenFile {
     fn len(&self) -> io::Result<u64> {
         self.file.length()
     }
@@ -179,9 +163,9 @@ impl StorageBackend for OpenLedger {
     fn sync_data(&self) -> io::Result<()> {
         let synced = self.file.sync_data();
         if synced.is_err() {
-            self.ledger.is_doubtful.store(true, Ordering::Relaxed);
+            self.owner.is_doubtful.store(true, Ordering::Relaxed);
             // On a disk that takes no mark either, nothing more is recorded before it does.
-            let _ = self.ledger.files.open(&self.ledger.mark(), Open::Create);
+            let _ = self.owner.files.open(&self.owner.mark(), Open::Create);
         }
         synced
     }
