@@ -13,6 +13,7 @@ use std::{
     io,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 const DATA_DIR: &str = "/data";
@@ -205,6 +206,25 @@ fn a_disk_that_cannot_be_read_is_not_taken_for_rot() {
     disk.fail_next(Kind::Look, PACK, ON_FIRE);
     assert!(matches!(store.read(&at, block.id()), Err(ReadError::Io(StoreError::Io { .. }))));
     assert!(store.read(&at, block.id()).is_ok());
+}
+
+#[test]
+fn what_has_rotted_is_forgotten_for_good_until_it_is_written_again() {
+    let disk = SimulatedDisk::new();
+    let store = open(&disk);
+    write(&store, 0..3).unwrap();
+    store.commit().unwrap();
+    let (at, block) = block(1);
+    disk.rot(&store.packs().path(&at.pack), at.offset);
+    assert!(matches!(store.read(&at, block.id()), Err(ReadError::Rotten { .. })));
+    let store = cut_power(store, &disk, Loss::Everything);
+    assert_eq!(present(&store), BTreeSet::from([0, 2]));
+    assert_eq!(store.rotten_within(Duration::MAX).unwrap(), 1);
+    write(&store, 1..2).unwrap();
+    store.commit().unwrap();
+    let store = cut_power(store, &disk, Loss::Everything);
+    assert_eq!(present(&store), BTreeSet::from([0, 1, 2]));
+    assert_honest(&store);
 }
 
 #[test]

@@ -161,6 +161,13 @@ impl SimulatedDisk {
         self.state().after_write = Some(Box::new(call));
     }
 
+    /// A byte of a file becomes another one, which is none of anybody's operations.
+    pub(crate) fn rot(&self, path: &Path, offset: u32) {
+        let mut state = self.state();
+        let node = state.names.find(path).expect("the file is there");
+        state.files.get_mut(&node).expect("it has a content").rot(offset as usize);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,9 @@
 //! An assembly that a new process goes on with: what is on the disk already is read, and not written again.
 
 use super::{
+    on_disk::expect_files,
     open,
-    rollout::{expect_files, record},
+    rollout::record,
     same_name::write_all,
     world::{IMAGE, Release, releases},
 };

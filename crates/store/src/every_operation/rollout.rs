@@ -1,23 +1,20 @@
 //! What an agent does with its store, from nothing to the second release, and what the store has promised it by then.
 
-use super::world::{IMAGE, Release};
+use super::{
+    decision::Decision,
+    harvesting::Harvesting,
+    node::Node,
+    on_disk::{files_below, is_there_whole, list, path},
+    rot::Rot,
+    world::{IMAGE, Release},
+};
 use crate::{
-    assemble::AssembleError,
-    disk::{Disk, Found, Open},
-    error::StoreError,
-    releases::ReleaseRecord,
-    simulated_disk::SimulatedDisk,
+    assemble::AssembleError, error::StoreError, releases::ReleaseRecord, simulated_disk::SimulatedDisk,
     store::Store,
 };
 use branchmesh_image::{BlockId, Cipher, Location, PackId};
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
-/// Not there at first, nor is the folder above.
-pub(super) const DATA_DIR: &str = "/disk/data";
 /// Blocks between two commits.
 pub(super) const BATCH: usize = 3;
 /// How often an assembly that lacks blocks is begun again.
@@ -38,12 +35,15 @@ pub(super) struct Rollout<'a> {
     active: BTreeSet<Option<&'static str>>,
     /// Whether the old release was let go for good.
     is_old_gone: bool,
+    harvesting: Harvesting,
+    decision: Decision,
+    rot: Rot,
     /// How many blocks were fetched, each counted as often as it was.
     pub fetched: usize,
 }
 
 /// Where a block lies.
-type Place = (PackId, u32);
+pub(super) type Place = (PackId, u32);
 
 impl<'a> Rollout<'a> {
     pub(super) fn new([old, new]: &'a [Release; 2]) -> Self {
@@ -55,58 +55,71 @@ impl<'a> Rollout<'a> {
             complete: BTreeSet::new(),
             active: BTreeSet::from([None]),
             is_old_gone: false,
+            harvesting: Harvesting::default(),
+            decision: Decision::for_release(new),
+            rot: Rot::of_release(new),
             fetched: 0,
         }
     }
 
-    /// How many different blocks both releases have.
-    pub(super) fn blocks(&self) -> usize {
-        self.places().collect::<BTreeSet<_>>().len()
+    /// How many blocks are fetched if nothing goes wrong: all that lie in no file of the machine, and one that rots.
+    pub(super) fn to_fetch(&self) -> usize {
+        let places: BTreeSet<Place> = self.placed().map(place).collect();
+        places.len() - self.new.at_hand.blocks().len() + 1
     }
 
-    /// Goes on from whatever is there to the end: the new release is active, the old one is gone.
-    pub(super) fn go_on(&mut self, store: &Store) -> Result<(), AssembleError> {
-        if store.current(IMAGE)?.is_none() {
-            self.fetch(store, self.old)?;
-            self.activate(store, self.old)?;
+    /// Goes on from whatever is there to the end: the new release is active, the old one is gone, nothing is rotten.
+    pub(super) fn go_on(&mut self, node: &Node) -> Result<(), AssembleError> {
+        if node.current(IMAGE)?.is_none() {
+            self.fetch(node, self.old)?;
+            self.activate(node, self.old)?;
         }
-        if store.current(IMAGE)?.as_deref() != Some(self.new.name) {
-            self.fetch(store, self.new)?;
-            self.activate(store, self.new)?;
+        self.decision.make(node)?;
+        if node.current(IMAGE)?.as_deref() != Some(self.new.name) {
+            self.fetch(node, self.new)?;
+            self.activate(node, self.new)?;
         }
-        Ok(self.let_go_of_the_old(store)?)
+        self.let_go_of_the_old(node)?;
+        Ok(self.scrub(node)?)
     }
 
-    fn fetch(&mut self, store: &Store, release: &Release) -> Result<(), AssembleError> {
+    fn fetch(&mut self, node: &Node, release: &Release) -> Result<(), AssembleError> {
         for part in &release.parts {
-            if store.part(part.id())?.is_none() {
-                store.put_part(part)?;
+            if node.part(part.id())?.is_none() {
+                node.put_part(part)?;
             }
         }
-        if !store.releases()?.iter().any(|record| record.release == release.name) {
-            store.put_release(&record(release, false))?;
+        if !node.releases()?.iter().any(|record| record.release == release.name) {
+            node.put_release(&record(release, false))?;
         }
-        let mut assembly = store.begin_assembly(Arc::clone(&release.index), Cipher::None)?;
+        let mut assembly = node.begin_assembly(Arc::clone(&release.index), Cipher::None)?;
+        // Never more than one run of blocks at a time, which one thread writes: operations keep their order.
+        assembly.advance()?;
+        if !release.at_hand.blocks().is_empty() {
+            self.harvesting.take(node, release)?;
+            self.commit(node)?;
+            assembly.advance()?;
+        }
         for _ in 0..ROUNDS_MAX {
             let mut batch = 0;
             for (at, block) in &release.blocks {
-                if store.has(at) {
+                if node.has(at) {
                     continue;
                 }
                 self.fetched += 1;
-                store.write(at, block)?;
+                node.write(at, block)?;
                 batch += 1;
                 if batch % BATCH == 0 {
-                    self.commit(store)?;
+                    self.commit(node)?;
                     assembly.advance()?;
                 }
             }
-            self.commit(store)?;
+            self.commit(node)?;
             match assembly.finish(&|_| ()) {
                 Err(AssembleError::Missing { .. }) => {}
                 Err(error) => return Err(error),
                 Ok(_) => {
-                    store.put_release(&record(release, true))?;
+                    node.put_release(&record(release, true))?;
                     self.complete.insert(release.name);
                     return Ok(());
                 }
@@ -147,23 +160,33 @@ impl<'a> Rollout<'a> {
         store.drop_unreferenced_parts(&parts)
     }
 
+    fn scrub(&mut self, node: &Node) -> Result<(), StoreError> {
+        if node.scrub_state()?.finished {
+            return Ok(());
+        }
+        self.rot.scrub(node, self.new)?;
+        for (at, block) in self.new.blocks.iter().filter(|(at, _)| !node.has(at)) {
+            self.fetched += 1;
+            node.write(at, block)?;
+        }
+        self.commit(node)?;
+        self.rot.is_replaced(node)
+    }
+
     /// Whether the store keeps its promises in this process.
     pub(super) fn expect_honest(&self, store: &Store) {
-        for (at, block) in self.old.blocks.iter().chain(&self.new.blocks) {
-            if store.has(at) {
-                let read = store.read(at, block.id());
-                let read =
-                    read.unwrap_or_else(|error| panic!("a block is claimed that is not there: {error}"));
-                assert_eq!(read.bytes(), block.bytes());
-            }
-        }
+        let blocks = self.old.blocks.iter().chain(&self.new.blocks);
+        blocks.filter(|(at, _)| store.has(at)).for_each(|block| self.rot.expect_readable(store, block));
     }
 
     /// Whether the store that a new process has opened keeps the promises that were made to the one before.
     pub(super) fn expect_kept(&self, disk: &SimulatedDisk, store: &Store) {
         self.expect_honest(store);
+        self.decision.expect_kept(store);
+        self.rot.expect_kept(store);
         for at in self.placed() {
-            assert!(!self.durable.contains(&place(at)) || store.has(at), "a committed block is gone: {at:?}");
+            let is_owed = self.durable.contains(&place(at)) && !self.rot.is_over(at);
+            assert!(!is_owed || store.has(at), "a committed block is gone: {at:?}");
         }
         for part in self.old.parts.iter().chain(&self.new.parts) {
             let found = store.part(part.id()).unwrap();
@@ -188,7 +211,7 @@ impl<'a> Rollout<'a> {
             assert!(is_there || current.as_deref() != Some(release.name), "the active release is gone");
             if is_recorded {
                 assert!(
-                    release.blocks.iter().all(|(at, _)| store.has(at)),
+                    release.blocks.iter().all(|(at, _)| store.has(at) || self.rot.is_over(at)),
                     "a complete release lacks blocks"
                 );
             }
@@ -225,16 +248,22 @@ impl<'a> Rollout<'a> {
         assert_eq!(names, [path(&["images", IMAGE, self.new.name]), path(&["images", IMAGE, "current"])]);
     }
 
+    /// Whether the node remembers all that nothing but an error may take from it.
+    pub(super) fn expect_remembered(&self, node: &Node) {
+        self.expect_files_remembered(node);
+        assert!(node.rotten_within(Duration::MAX).unwrap() > 0, "that a block has rotted is forgotten");
+    }
+
+    pub(super) fn expect_files_remembered(&self, node: &Node) {
+        self.harvesting.expect_remembered(node, self.new);
+    }
+
     fn placed(&self) -> impl Iterator<Item = &Location> {
         self.old.blocks.iter().chain(&self.new.blocks).map(|(at, _)| at)
     }
-
-    fn places(&self) -> impl Iterator<Item = Place> {
-        self.placed().map(place)
-    }
 }
 
-fn place(at: &Location) -> Place {
+pub(super) fn place(at: &Location) -> Place {
     (at.pack, at.offset)
 }
 
@@ -246,42 +275,5 @@ pub(super) fn record(release: &Release, complete: bool) -> ReleaseRecord {
         root: release.root,
         complete,
         sources: vec![1, 2, 3],
-    }
-}
-
-/// Whether a release's folder is there. Half of one must never be.
-fn is_there_whole(disk: &SimulatedDisk, release: &Release) -> bool {
-    let folder = path(&["images", IMAGE, release.name]);
-    let is_there = disk.examine(&folder).is_ok();
-    if is_there {
-        expect_files(disk, &folder, release);
-    }
-    is_there
-}
-
-/// Whether a folder holds a release's files, and nothing else.
-pub(super) fn expect_files(disk: &SimulatedDisk, folder: &Path, release: &Release) {
-    for (name, content) in &release.files {
-        let path = folder.join(name);
-        let file = disk.open(&path, Open::Read).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
-        file.read_exact_at(&mut bytes, 0).unwrap();
-        assert!(bytes == *content, "{} is not what was published", path.display());
-    }
-    assert_eq!(files_below(disk, folder), release.files.len());
-}
-
-fn path(names: &[&str]) -> PathBuf {
-    names.iter().fold(PathBuf::from(DATA_DIR), |path, name| path.join(name))
-}
-
-fn list(disk: &SimulatedDisk, names: &[&str]) -> Vec<PathBuf> {
-    disk.list(&path(names)).unwrap_or_default()
-}
-
-fn files_below(disk: &SimulatedDisk, path: &Path) -> usize {
-    match disk.examine(path).unwrap() {
-        Found::File(_) => 1,
-        Found::Folder => disk.list(path).unwrap().iter().map(|path| files_below(disk, path)).sum(),
     }
 }

@@ -1,8 +1,9 @@
 //! Release folders under a name that could not be synced, or that another index has had before.
 
 use super::{
-    losses, open,
-    rollout::expect_files,
+    losses,
+    on_disk::expect_files,
+    open,
     world::{IMAGE, Release, releases, releases_of_one_name},
 };
 use crate::{

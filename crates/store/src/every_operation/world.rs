@@ -1,5 +1,5 @@
 //! Two releases of one image, small, with everything that real ones have: files, a hole, several packs, blocks that
-//! both have, index parts.
+//! both have, index parts, and pieces that lie in files of the machine.
 
 use branchmesh_image::{
     BlobRef, BlockEntry, BlockId, Cipher, Encoder, Extent, FileEntry, Index, IndexPiece, IndexRoot, Location,
@@ -7,14 +7,19 @@ use branchmesh_image::{
 };
 use std::{
     collections::{BTreeMap, HashSet},
+    fs,
+    path::PathBuf,
     sync::Arc,
 };
+use tempfile::TempDir;
 
 pub(super) const IMAGE: &str = "xp";
 /// Blocks of a pack.
 const PACK_BLOCKS: usize = 4;
 /// The number of the large piece; only the older release has it.
 const LARGE: u8 = 6;
+/// Pieces from this number on lie in files of the machine too, one in each.
+const AT_HAND: u8 = 40;
 /// Bytes of the hole in the large file.
 const HOLE: usize = 9000;
 
@@ -31,13 +36,20 @@ pub(super) struct Release {
     pub root: BlobRef,
     /// Each file's path and content.
     pub files: Vec<(&'static str, Vec<u8>)>,
+    pub at_hand: AtHand,
+}
+
+/// Files of the machine that hold pieces of a release, on a real disk.
+pub(super) struct AtHand {
+    folder: TempDir,
+    blocks: Vec<Location>,
 }
 
 /// The older release and the newer, which has most of its blocks from the older.
 pub(super) fn releases() -> [Release; 2] {
     let mut publisher = Publisher::default();
     let old = publisher.publish("6", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 30);
-    let new = publisher.publish("7", &[0, 1, 20, 3, 4, 5, 21, 22, 7, 23], 30);
+    let new = publisher.publish("7", &[0, 1, 40, 3, 4, 5, 20, 41, 7, 21], 30);
     [old, new]
 }
 
@@ -54,6 +66,26 @@ impl Release {
 
     pub(super) fn part_ids(&self) -> HashSet<BlockId> {
         self.parts.iter().map(|part| *part.id()).collect()
+    }
+}
+
+impl AtHand {
+    fn new(pieces: impl IntoIterator<Item = (u8, Location)>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |(number, at): (u8, Location)| {
+            fs::write(folder.path().join(format!("{number}.old")), content(number)).unwrap();
+            at
+        };
+        Self { blocks: pieces.into_iter().map(put).collect(), folder }
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.path().to_path_buf()
+    }
+
+    /// The blocks that need not be fetched.
+    pub(super) fn blocks(&self) -> &[Location] {
+        &self.blocks
     }
 }
 
@@ -84,6 +116,8 @@ impl Publisher {
             ],
             vec![Extent::Blocks { first: count(disk.len()), count: 1 }],
         ];
+        let at_hand = numbers.iter().zip(&placed).filter(|(number, _)| **number >= AT_HAND);
+        let at_hand = AtHand::new(at_hand.map(|(number, (entry, _))| (*number, entry.location())));
         let entry = |((path, content), extents): (&(&str, Vec<u8>), Vec<Extent>)| FileEntry {
             path: (*path).to_owned(),
             size: content.len() as u64,
@@ -110,6 +144,7 @@ impl Publisher {
             blocks: placed.into_iter().map(|(entry, block)| (entry.location(), block)).collect(),
             root: root_blob,
             files,
+            at_hand,
         }
     }
 

@@ -67,6 +67,13 @@ impl Content {
         self.change(Change::Hole { offset, len });
     }
 
+    /// A byte becomes another one, for readers and on the disk.
+    pub(super) fn rot(&mut self, offset: usize) {
+        let change = Change::Write { offset, bytes: vec![!self.seen[offset]] };
+        change.apply(&mut self.seen);
+        self.changes.push((change, Fate::Synced));
+    }
+
     pub(super) fn sync(&mut self) {
         for (_, fate) in &mut self.changes {
             if *fate == Fate::Cached {
@@ -108,6 +115,8 @@ impl Change {
     fn apply(&self, file: &mut Vec<u8>) {
         match self {
             Self::Write { offset, bytes } => put(file, *offset, bytes),
+            // A new file's zeros come from the system, which makes them when they are looked at.
+            Self::Length(len) if file.is_empty() => *file = vec![0; *len],
             Self::Length(len) => file.resize(*len, 0),
             Self::Hole { offset, len } => {
                 let end = file.len();
