@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench -p branchmesh-tests --bench figures                      # all of them, some five minutes
 //! cargo bench -p branchmesh-tests --bench figures -- publishing 8      # publishing, and the spread to 8 clients
+//! cargo bench -p branchmesh-tests --bench figures -- lan               # spreads on a LAN without a way out
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a broken environment is a failed benchmark")]
@@ -13,8 +14,10 @@ use branchmesh_tests::{
     counters::Usage,
     figures::measure_chosen,
     images::DiskImage,
+    lan::Lan,
     loopback::{IMAGE, Loopback},
     measure::Cost,
+    mesh_swarm::MeshSwarm,
     netns::Links,
     skip::{Need, have_all},
     turn::Turn,
@@ -29,9 +32,15 @@ const SPREAD_BYTES: u64 = 320 * MIB;
 /// Files in the image that is published: enough that the first second does not count.
 const PUBLISH_BYTES: u64 = 700 * MIB;
 
+/// What spreads on a LAN alone: 22 s of 100 Mbit/s.
+const LAN_BYTES: u64 = 256 * MIB;
+/// Clients on a LAN alone, their links in Mbit/s, and how many times the bound the last one may take. At 200 Mbit/s two
+/// processors, which are all nodes and the network, may become the limit.
+const LAN_SIZES: [(usize, u32, f64); 4] = [(2, 100, 1.10), (4, 100, 1.10), (8, 100, 1.10), (8, 200, 1.30)];
+
 /// What is measured, by the words that choose it.
-const FIGURES: [(&str, fn()); 4] =
-    [("publishing", publishing), ("2", || spread(2)), ("4", || spread(4)), ("8", || spread(8))];
+const FIGURES: [(&str, fn()); 5] =
+    [("publishing", publishing), ("2", || spread(2)), ("4", || spread(4)), ("8", || spread(8)), ("lan", lan)];
 
 fn main() -> ExitCode {
     measure_chosen(&FIGURES)
@@ -94,5 +103,19 @@ fn spread(clients: usize) {
     figures.note("CPU seconds of all agents per GiB delivered (encoded)", Figure::ratio(cpu / delivered));
     let peak = used.iter().map(|usage| usage.peak_memory).max().unwrap_or_default();
     figures.note("peak memory of the largest agent", Figure::bytes(peak));
+    figures.settle();
+}
+
+fn lan() {
+    let test = "a LAN without a way out";
+    if !have_all(test, &[Need::Namespaces]) {
+        return;
+    }
+    let mut figures = Claims::of(test);
+    for (clients, mbit, limit) in LAN_SIZES {
+        let lan = Lan::new("bench-lan", clients, mbit);
+        let mut swarm = MeshSwarm::new(&lan, LAN_BYTES);
+        lan.spread(&mut swarm, Duration::from_secs(600)).claim(&mut figures, limit);
+    }
     figures.settle();
 }

@@ -10,7 +10,7 @@
 //! Everything that it starts or creates belongs to a value whose drop removes it.
 //!
 //! Reading order: [`branch`] puts an office together from [`netns`], [`nginx`], [`hq`] and [`node`]; [`loopback`] is
-//! its small sister that needs no root.
+//! its small sister that needs no root. [`lan`] measures how anything, branchmesh or a rival, spreads on a LAN alone.
 
 pub mod binary;
 pub mod branch;
@@ -22,15 +22,18 @@ pub mod figures;
 pub mod gateway;
 pub mod hq;
 pub mod images;
+pub mod lan;
 pub mod left_behind;
 pub mod loopback;
 pub mod measure;
+pub mod mesh_swarm;
 pub mod mirror;
 pub mod netns;
 pub mod nginx;
 pub mod node;
 pub mod place;
 pub mod plaintext;
+pub mod ports;
 pub mod process;
 pub mod python;
 pub mod run;

@@ -99,7 +99,7 @@ impl Site {
     pub fn add_client(&mut self) -> Place {
         let number = FIRST_CLIENT + self.clients;
         self.clients += 1;
-        let (switch, port) = (self.host("switch"), format!("port{number}"));
+        let (switch, port) = (self.host("switch"), port(number));
         let client = self.host(&format!("pc{number}"));
         make_host(&client);
         ip(&format!("-n {client} link add lan0 type veth peer name {port} netns {switch}"));
@@ -109,6 +109,18 @@ impl Site {
         shape(&switch, &port, self.links.lan_mbit);
         ip(&format!("-n {client} route add default via 10.78.0.1"));
         Place::Namespace(client)
+    }
+
+    /// The switch that all clients are plugged into.
+    #[must_use]
+    pub fn switch(&self) -> Place {
+        Place::Namespace(self.host("switch"))
+    }
+
+    /// Names of the switch's interfaces towards the clients, in the order in which they were plugged in.
+    #[must_use]
+    pub fn ports(&self) -> Vec<String> {
+        (FIRST_CLIENT..FIRST_CLIENT + self.clients).map(port).collect()
     }
 
     /// Where the origin's web server runs.
@@ -141,6 +153,10 @@ impl Drop for Site {
     fn drop(&mut self) {
         remove(|name| name.starts_with(&format!("{}-", self.name)));
     }
+}
+
+fn port(number: usize) -> String {
+    format!("port{number}")
 }
 
 fn make_host(name: &str) {
