@@ -8,10 +8,17 @@ use super::luck::Luck;
 /// A file's bytes.
 #[derive(Clone, Default)]
 pub(super) struct Content {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
+    seen: Bytes,
+    durable: Bytes,
     /// In the order in which they were made, from the first that is not synced on.
     changes: Vec<(Change, Fate)>,
+}
+
+/// Bytes up to a length. The zeros at their end are not held: a database begins as a megabyte of them.
+#[derive(Clone, Default)]
+struct Bytes {
+    held: Vec<u8>,
+    len: usize,
 }
 
 #[derive(Clone)]
@@ -40,19 +47,17 @@ enum Fate {
 
 impl Content {
     pub(super) fn len(&self) -> usize {
-        self.seen.len()
+        self.seen.len
     }
 
     /// All that a reader sees.
     pub(super) fn seen(&self) -> Vec<u8> {
-        self.seen.clone()
+        self.seen.all()
     }
 
     /// Fills `buffer`; whether there was so much.
     pub(super) fn read(&self, buffer: &mut [u8], offset: usize) -> bool {
-        let Some(bytes) = self.seen.get(offset..offset + buffer.len()) else { return false };
-        buffer.copy_from_slice(bytes);
-        true
+        self.seen.read(buffer, offset)
     }
 
     pub(super) fn write(&mut self, bytes: &[u8], offset: usize) {
@@ -69,7 +74,7 @@ impl Content {
 
     /// A byte becomes another one, for readers and on the disk.
     pub(super) fn rot(&mut self, offset: usize) {
-        let change = Change::Write { offset, bytes: vec![!self.seen[offset]] };
+        let change = Change::Write { offset, bytes: vec![!self.seen.held[offset]] };
         change.apply(&mut self.seen);
         self.changes.push((change, Fate::Synced));
     }
@@ -112,21 +117,16 @@ impl Content {
 }
 
 impl Change {
-    fn apply(&self, file: &mut Vec<u8>) {
+    fn apply(&self, file: &mut Bytes) {
         match self {
-            Self::Write { offset, bytes } => put(file, *offset, bytes),
-            // A new file's zeros come from the system, which makes them when they are looked at.
-            Self::Length(len) if file.is_empty() => *file = vec![0; *len],
-            Self::Length(len) => file.resize(*len, 0),
-            Self::Hole { offset, len } => {
-                let end = file.len();
-                file[(*offset).min(end)..(offset + len).min(end)].fill(0);
-            }
+            Self::Write { offset, bytes } => file.put(*offset, bytes),
+            Self::Length(len) => file.set_len(*len),
+            Self::Hole { offset, len } => file.clear(*offset, *len),
         }
     }
 
     /// Leaves some of its sectors on the disk, or the length that it brought with nothing behind it.
-    fn tear(&self, file: &mut Vec<u8>, sector: usize, luck: &mut Luck) {
+    fn tear(&self, file: &mut Bytes, sector: usize, luck: &mut Luck) {
         let Self::Write { offset, bytes } = self else {
             if luck.keeps() {
                 self.apply(file);
@@ -134,23 +134,54 @@ impl Change {
             return;
         };
         let (mut from, end) = (*offset, offset + bytes.len());
-        if end > file.len() && luck.keeps() {
-            file.resize(end, 0);
+        if end > file.len && luck.keeps() {
+            file.set_len(end);
         }
         while from < end {
             let to = ((from / sector + 1) * sector).min(end);
             if luck.keeps() {
-                put(file, from, &bytes[from - offset..to - offset]);
+                file.put(from, &bytes[from - offset..to - offset]);
             }
             from = to;
         }
     }
 }
 
-fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
-    if file.len() < end {
-        file.resize(end, 0);
+impl Bytes {
+    /// All of them, with the zeros at their end.
+    fn all(&self) -> Vec<u8> {
+        let mut all = self.held.clone();
+        all.resize(self.len, 0);
+        all
     }
-    file[offset..end].copy_from_slice(bytes);
+
+    fn read(&self, buffer: &mut [u8], offset: usize) -> bool {
+        if offset + buffer.len() > self.len {
+            return false;
+        }
+        let held = self.held.get(offset..).unwrap_or_default();
+        let (from_held, zeros) = buffer.split_at_mut(held.len().min(buffer.len()));
+        from_held.copy_from_slice(&held[..from_held.len()]);
+        zeros.fill(0);
+        true
+    }
+
+    fn put(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        if self.held.len() < end {
+            self.held.resize(end, 0);
+        }
+        self.held[offset..end].copy_from_slice(bytes);
+        self.len = self.len.max(end);
+    }
+
+    fn set_len(&mut self, len: usize) {
+        self.held.truncate(len);
+        self.len = len;
+    }
+
+    fn clear(&mut self, offset: usize, len: usize) {
+        let end = self.held.len();
+        self.held[offset.min(end)..(offset + len).min(end)].fill(0);
+    }
 }
