@@ -1,7 +1,7 @@
 //! A LAN without a way out: one holder of a file, clients that want it and start at the same time, and equal links.
 //!
 //! Whatever brings the file is a [`Swarm`]: branchmesh or a rival. All are measured by the same counters and the same
-//! clock, which begins when the holder's link has carried the first [`BEGINNING`]: what a program needs to start and
+//! clock, which begins when the holder's link has carried the first `BEGINNING`: what a program needs to start and
 //! to find others is told apart. A client is done when its files are in place.
 
 use crate::{
@@ -243,7 +243,7 @@ fn ratio(value: f64) -> Figure {
     Figure::ratio(value)
 }
 
-/// The counters of all ports, each [`COURSE_EVERY`] since the start of the clients; the holder's port comes first.
+/// The counters of all ports, each `COURSE_EVERY` since the start of the clients; the holder's port comes first.
 #[derive(Debug)]
 pub struct Course {
     looks: Vec<Vec<Traffic>>,
