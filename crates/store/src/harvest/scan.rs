@@ -21,7 +21,7 @@ const BATCH_PIECES: usize = 16 << 10;
 /// How long what was seen on a block device counts: a device does not tell when it was written.
 const DEVICE_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// See [`Harvest::scan`]; what is below `own` is passed over.
+/// See [`Harvest::scan`](super::Harvest::scan); what is below `own` is passed over.
 pub(super) fn scan(
     pieces: &Pieces,
     (places, own): (&[PathBuf], &Path),

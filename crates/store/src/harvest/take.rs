@@ -16,7 +16,7 @@ use std::{
 /// Blocks that are told at once.
 const TOLD_BLOCKS: usize = 64;
 
-/// See [`Harvest::take`].
+/// See [`Harvest::take`](super::Harvest::take).
 pub(super) fn take(
     pieces: &Pieces,
     store: &Store,
