@@ -65,7 +65,7 @@ pub(crate) trait DiskFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// As [`sync_data`](Self::sync_data), and the mode too.
     fn sync_all(&self) -> io::Result<()>;
-    /// Locks the file for this process, as long as it is open.
+    /// Locks the file for this process, as long as it is open. Waits a moment for one that is just letting go.
     fn try_lock(&self) -> Result<(), fs::TryLockError>;
 }
 

@@ -6,7 +6,15 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
+
+/// How long a lock is waited for. Who starts a program holds all of his open files twice for a moment, locks included, and
+/// an agent that is started again may come while the one before it ends.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// Between two tries.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// The file systems that this machine has mounted.
 pub(crate) struct SystemDisk;
@@ -107,7 +115,13 @@ impl DiskFile for fs::File {
     }
 
     fn try_lock(&self) -> Result<(), fs::TryLockError> {
-        fs::File::try_lock(self)
+        let begun = Instant::now();
+        loop {
+            match fs::File::try_lock(self) {
+                Err(fs::TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => thread::sleep(LOCK_POLL),
+                result => return result,
+            }
+        }
     }
 }
 

@@ -219,6 +219,18 @@ impl Drop for SmallDisk {
 }
 
 #[test]
+fn a_store_whose_last_user_is_just_ending_is_waited_for() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let store = Store::open(data_dir.path()).unwrap();
+    let ending = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(store);
+    });
+    Store::open(data_dir.path()).unwrap();
+    ending.join().unwrap();
+}
+
+#[test]
 fn a_full_disk_is_named_loses_nothing_and_needs_no_restart() {
     let Some(disk) = SmallDisk::mount("12M") else {
         eprintln!("skipped: mounting a small tmpfs needs root on Linux");
