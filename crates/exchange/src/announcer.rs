@@ -43,6 +43,14 @@ impl Announcer {
         self.owed.insert(node);
     }
 
+    /// `node` has just learned of the release: what it was told before it could not use.
+    pub(crate) fn answer(&mut self, node: NodeId) {
+        if let Some(partner) = self.partners.get_mut(&node) {
+            partner.told = None;
+        }
+        self.owe(node);
+    }
+
     pub(crate) fn forget(&mut self, node: &NodeId) {
         self.owed.remove(node);
         self.partners.remove(node);

@@ -31,6 +31,8 @@ pub(crate) struct Availability {
     copies: Vec<u32>,
     /// Per segment: missing blocks.
     missing_here: Vec<u16>,
+    /// Per segment: missing blocks that one neighbour holds.
+    lonely: Vec<u16>,
     /// Per segment: missing blocks that no neighbour holds.
     unheld: Vec<u16>,
     /// The segments where that is not zero.
@@ -49,6 +51,7 @@ impl Availability {
             holders: vec![0; count as usize],
             copies: vec![0; segments.all().len()],
             missing_here: vec![0; segments.all().len()],
+            lonely: vec![0; segments.all().len()],
             unheld: vec![0; segments.all().len()],
             unheld_segments: BTreeSet::new(),
             unheld_total: 0,
@@ -69,8 +72,10 @@ impl Availability {
         }
         self.copies[segment as usize] += u32::from(self.holders[block as usize]);
         self.missing_here[segment as usize] += 1;
-        if self.holders[block as usize] == 0 {
-            self.add_unheld(segment);
+        match self.holders[block as usize] {
+            0 => self.add_unheld(segment),
+            1 => self.lonely[segment as usize] += 1,
+            _ => {}
         }
     }
 
@@ -85,8 +90,10 @@ impl Availability {
         }
         self.copies[segment as usize] -= u32::from(self.holders[block as usize]);
         self.missing_here[segment as usize] -= 1;
-        if self.holders[block as usize] == 0 {
-            self.remove_unheld(segment);
+        match self.holders[block as usize] {
+            0 => self.remove_unheld(segment),
+            1 => self.lonely[segment as usize] -= 1,
+            _ => {}
         }
     }
 
@@ -98,6 +105,12 @@ impl Availability {
     /// The neighbours that have told theirs.
     pub(crate) fn neighbours(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.views.keys().copied()
+    }
+
+    /// The neighbours that have told theirs and lack something, in the order of their ids.
+    pub(crate) fn lacking(&self) -> impl Iterator<Item = &NodeId> + Clone {
+        let all = self.missing.capacity();
+        self.views.iter().filter(move |(_, view)| view.map.len() < all).map(|(node, _)| node)
     }
 
     /// `node` holds exactly `map` (of the right size).
@@ -198,6 +211,16 @@ impl Availability {
         self.holders.get(block as usize).copied().unwrap_or(0)
     }
 
+    /// Whether exactly one neighbour holds `block`.
+    pub(crate) fn is_lonely(&self, block: u32) -> bool {
+        self.holders(block) == 1
+    }
+
+    /// Whether exactly one neighbour holds any missing block of `segment`.
+    pub(crate) fn has_lonely(&self, segment: u32) -> bool {
+        self.lonely[segment as usize] > 0
+    }
+
     /// Copies that the neighbours hold of a missing block of `segment`, on average over those that any of them
     /// holds: a segment that is only just arriving at the site is not rarer than the one before it.
     pub(crate) fn commonness(&self, segment: u32) -> u32 {
@@ -253,8 +276,13 @@ impl Availability {
             return;
         }
         self.copies[segment as usize] += 1;
-        if self.holders[block as usize] == 1 {
-            self.remove_unheld(segment);
+        match self.holders[block as usize] {
+            1 => {
+                self.lonely[segment as usize] += 1;
+                self.remove_unheld(segment);
+            }
+            2 => self.lonely[segment as usize] -= 1,
+            _ => {}
         }
     }
 
@@ -264,8 +292,13 @@ impl Availability {
             return;
         }
         self.copies[segment as usize] -= 1;
-        if self.holders[block as usize] == 0 {
-            self.add_unheld(segment);
+        match self.holders[block as usize] {
+            0 => {
+                self.lonely[segment as usize] -= 1;
+                self.add_unheld(segment);
+            }
+            1 => self.lonely[segment as usize] += 1,
+            _ => {}
         }
     }
 
@@ -299,7 +332,7 @@ impl Availability {
     fn check(&self) {
         let mut unheld = 0;
         for (segment, blocks) in segments_of(&self.ends) {
-            let (mut copies, mut missing_here) = (0, 0);
+            let (mut copies, mut missing_here, mut lonely) = (0, 0, 0);
             for block in blocks {
                 let holders = self.views.values().filter(|view| view.credited && view.map.contains(block));
                 let holders = holders.count();
@@ -309,9 +342,11 @@ impl Availability {
                     (copies, missing_here) = (copies + u32::try_from(holders).unwrap(), missing_here + 1);
                 }
                 unheld += u32::from(holders == 0 && self.missing.contains(block));
+                lonely += u16::from(holders == 1 && self.missing.contains(block));
             }
             assert_eq!(self.copies[segment as usize], copies);
             assert_eq!(self.missing_here[segment as usize], missing_here);
+            assert_eq!(self.lonely[segment as usize], lonely);
             let here = self.unheld_blocks(segment).count();
             assert_eq!(usize::from(self.unheld[segment as usize]), here);
             assert_eq!(self.unheld_segments.contains(&segment), here > 0);

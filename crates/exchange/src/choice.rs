@@ -1,7 +1,8 @@
 //! Which blocks are asked of which neighbour.
 //!
-//! Rarest segment first, random ties; inside a segment the rarest blocks first, random ties again: when a new block
-//! has one holder and many want it, each of them takes another one first, and soon they have something to trade.
+//! Rarest segment first, random ties; inside a segment the rarest blocks first. When blocks have one holder and many
+//! want them, each of these begins with its own [`Share`], and soon they have something to trade: what the only holder
+//! sends twice, it could have sent of something else.
 
 use crate::{
     blocks::Flight,
@@ -27,26 +28,63 @@ const ENDGAME_BYTES: u64 = 256 << 10;
 /// An idle neighbour doubles a request only if it should be so many times faster.
 const ENDGAME_FACTOR: u32 = 2;
 
+/// Which blocks a node asks for first while they have one holder: those that a hash gives to it, of all who want them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// This node's place among those who want the blocks.
+    pub(crate) place: u64,
+    /// How many they are, this node included.
+    pub(crate) of: u64,
+}
+
+impl Share {
+    /// Whether `block` is in it. The same for all who agree on who wants the blocks; it does not matter much if not.
+    fn has(self, block: u32) -> bool {
+        u64::from(block) % self.of.max(1) == self.place
+    }
+}
+
 /// The blocks to ask of `node`, ascending, at most about `room` bytes; none if it has nothing of use.
-pub(crate) fn pick(release: &Release, node: &NodeId, room: u64, rng: &mut ChaCha8Rng) -> Vec<u32> {
+pub(crate) fn pick(
+    release: &Release,
+    node: &NodeId,
+    share: Share,
+    room: u64,
+    rng: &mut ChaCha8Rng,
+) -> Vec<u32> {
     let availability = &release.availability;
     if !availability.is_useful(node) {
         return Vec::new();
     }
     let start = rng.random_range(0..availability.segment_count());
     let sample = availability.useful_segments(node, start).take(SEGMENTS_COMPARED);
-    // Twice as common counts as more common, less does not: otherwise all nodes would want the same segment.
-    let rarest =
-        sample.min_by_key(|segment| (availability.commonness(*segment).max(1).ilog2(), rng.random::<u32>()));
-    let Some(segment) = rarest else { return Vec::new() };
-
+    let (mut others, mut rarest) = (None, None);
+    for segment in sample {
+        if availability.has_lonely(segment) {
+            let lonely =
+                || availability.useful_blocks(node, segment).filter(|block| availability.is_lonely(*block));
+            let mine: Vec<u32> = lonely().filter(|block| share.has(*block)).collect();
+            if !mine.is_empty() {
+                return fill(release, mine.into_iter(), room);
+            }
+            others = others.or_else(|| lonely().next().map(|_| segment));
+        }
+        // Twice as common counts as more common, less does not: otherwise all nodes would want the same segment.
+        let rank = (availability.commonness(segment).max(1).ilog2(), rng.random::<u32>(), segment);
+        rarest = Some(rarest.map_or(rank, |best: (u32, u32, u32)| best.min(rank)));
+    }
+    let Some(segment) = others.or(rarest.map(|(_, _, segment)| segment)) else { return Vec::new() };
     let blocks = availability.useful_blocks(node, segment);
     let mut blocks: Vec<_> =
         blocks.map(|block| (availability.holders(block), rng.random::<u32>(), block)).collect();
     blocks.sort_unstable();
-    let mut picked = Vec::new();
-    let mut bytes = 0;
-    for (_, _, block) in blocks.into_iter().take(REQUEST_BLOCKS_MAX as usize) {
+    fill(release, blocks.into_iter().map(|(_, _, block)| block), room)
+}
+
+/// The first of some blocks, as many as a request should have; ascending.
+fn fill(release: &Release, blocks: impl Iterator<Item = u32>, room: u64) -> Vec<u32> {
+    let (mut picked, mut bytes) = (Vec::new(), 0);
+    for block in blocks.take(REQUEST_BLOCKS_MAX as usize) {
         let length = release.blocks.length(block);
         if !picked.is_empty() && bytes + length > room.min(REQUEST_BYTES) {
             break;
@@ -77,10 +115,15 @@ pub(crate) fn pick_again(
 ) -> Vec<u32> {
     let slow = |flight: &Flight| {
         let transfer = transfers.get(flight.first)?;
-        let From::Neighbour(source) = transfer.from else { return None };
         let age = now.since(transfer.issued);
-        let sooner = neighbour.time_for(ENDGAME_BYTES) * ENDGAME_FACTOR < expected(&source).max(age);
-        (source != *node && age >= after && sooner).then_some(age)
+        let slower = match transfer.from {
+            From::Neighbour(source) if source == *node => return None,
+            From::Neighbour(source) => expected(&source).max(age),
+            // Somebody else was faster over the WAN, or the origin hangs.
+            From::Origin => age,
+        };
+        let sooner = neighbour.time_for(ENDGAME_BYTES) * ENDGAME_FACTOR < slower;
+        (age >= after && sooner).then_some(age)
     };
     let flying = release.blocks.in_flight();
     let single =

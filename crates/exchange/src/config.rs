@@ -52,7 +52,10 @@ pub struct Timing {
     pub listen_seed: Duration,
     /// How long each better-ranked member is given to take a free lease.
     pub turn: Duration,
-    /// A claim without any byte from the WAN for so long no longer keeps others from trying.
+    /// A claim of a member that never brought a block to the site keeps others from trying for so long. Long enough for
+    /// the first block over a line of 100 kbit/s.
+    pub claim_new_max: Duration,
+    /// A claim of one that did, and has brought nothing for so long, no longer keeps others from trying.
     pub claim_idle_max: Duration,
     /// How long the next fetcher waits for the previous one to finish what is under way.
     pub handover_max: Duration,
@@ -94,6 +97,11 @@ pub struct Timing {
     pub origin_bad_block: Duration,
     /// How often a fetcher asks the origin for new metadata (setting `poll`).
     pub poll: Duration,
+    /// How long a node of a small site believes, more or less, that there is no news, if another one polls; then it asks
+    /// for itself.
+    pub doubt: Duration,
+    /// The same for a node that has no metadata at all.
+    pub doubt_new: Duration,
     /// A poll, or a request for metadata, without an answer for so long has failed.
     pub metadata_timeout: Duration,
     /// First pause after a member failed to give its metadata; it doubles.
@@ -119,6 +127,7 @@ impl Default for Timing {
             listen_alone: s(2),
             listen_seed: ms(500),
             turn: ms(1500),
+            claim_new_max: s(8),
             claim_idle_max: s(30),
             handover_max: s(8),
             handover_grace: ms(200),
@@ -140,6 +149,8 @@ impl Default for Timing {
             origin_rest: s(30),
             origin_bad_block: s(10),
             poll: s(60),
+            doubt: s(600),
+            doubt_new: s(10),
             metadata_timeout: s(60),
             metadata_backoff: s(1),
             redial_min: s(2),
@@ -158,6 +169,11 @@ impl Timing {
     /// When silence means absence in a site of so many members.
     pub(crate) fn member_timeout(&self, members: usize) -> Duration {
         self.scaled(self.member_timeout, members)
+    }
+
+    /// How long a node of a site of so many members believes that there is no news; less if it `knows` of no release.
+    pub(crate) fn doubt(&self, members: usize, knows: bool) -> Duration {
+        self.scaled(if knows { self.doubt } else { self.doubt_new }, members)
     }
 
     fn scaled(&self, duration: Duration, members: usize) -> Duration {

@@ -109,6 +109,7 @@ impl Exchange {
             config,
             rng,
         };
+        exchange.origin.trust(now, &mut exchange.rng);
         exchange.settle(now);
         exchange
     }
@@ -184,6 +185,7 @@ impl Exchange {
     pub fn set_metadata_version(&mut self, now: Time, version: u64) {
         if self.metadata.version != version {
             self.metadata.advance(version);
+            self.origin.trust(now, &mut self.rng);
             self.site_changed = true;
             self.gossip.hurry();
         }
@@ -226,7 +228,7 @@ impl Exchange {
 
     /// Notes and requests reach `node` from now on.
     pub fn handle_connected(&mut self, now: Time, node: NodeId, name: &str) {
-        if self.members.connect(now, node, name) && self.neighbours.connect(node) {
+        if self.members.connect(node, name) && self.neighbours.connect(node) {
             for release in self.releases.values_mut() {
                 release.availability.forget(&node);
                 release.announcer.owe(node);
@@ -267,7 +269,14 @@ impl Exchange {
         let result = match note {
             Note::Have { release, blocks } => self.take_map(now, from, release, &blocks),
             Note::Gained { release, blocks } => match self.releases.get_mut(&release) {
-                Some(known) => take_gained(known, from, &blocks),
+                Some(known) => {
+                    let before = known.availability.unheld_total();
+                    let taken = take_gained(known, from, &blocks);
+                    if known.availability.unheld_total() < before {
+                        self.members.brought(now, &from);
+                    }
+                    taken
+                }
                 None => Ok(()),
             },
             Note::Dropped { release } => {
@@ -464,10 +473,14 @@ impl Exchange {
             return Err(Misbehaviour::Flood { release });
         }
         if !known.availability.knows(&from) {
-            known.announcer.owe(from);
+            known.announcer.answer(from);
         }
         let credited = !self.quarantine.holds(now, from, release);
+        let before = known.availability.unheld_total();
         known.availability.replace(from, blocks, credited);
+        if known.availability.unheld_total() < before {
+            self.members.brought(now, &from);
+        }
         Ok(())
     }
 }

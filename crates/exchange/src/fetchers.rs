@@ -13,7 +13,7 @@
 //! 2. A free turn is offered by rank: whoever has better-ranked members before it that could claim waits a `turn`
 //!    (see [`Timing`]) for each of them. Without such, it waits only until everybody has noticed that it is free.
 //! 3. A node that has just started listens first. A node whose origin keeps failing rests, and does not claim.
-//! 4. A claim on a release that brings nothing for long, or by a member whose blocks of it are not taken, does not
+//! 4. A claim on a release that brings nothing to the site for long, whatever its holder says of itself, or by a member whose blocks of it are not taken, does not
 //!    count, nor does a claim on the site by a member that does not pass on what the origin says: it would keep the
 //!    others waiting for nothing.
 //! 5. Who claims a release that a worse-ranked member is still fetching waits until that one's status says that it
@@ -31,6 +31,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// The longest that anybody waits for better-ranked members to claim, however many there are.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a need is remembered that has gone.
+const NEED_MEMORY: Duration = Duration::from_secs(60);
 
 /// What a turn is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +86,12 @@ pub(crate) struct Field<'a> {
     pub(crate) metadata: &'a Metadata,
 }
 
+/// A turn that is needed.
+struct Need {
+    since: Time,
+    last: Time,
+}
+
 /// A claim that is being waited for.
 struct Handover {
     since: Time,
@@ -91,6 +100,7 @@ struct Handover {
 
 pub(crate) struct Lease {
     listen_until: Time,
+    needs: BTreeMap<Scope, Need>,
     free_since: BTreeMap<Scope, Time>,
     handovers: BTreeMap<Scope, Handover>,
     turns: BTreeMap<Scope, Turn>,
@@ -108,6 +118,7 @@ impl Lease {
     pub(crate) fn new(listen_until: Time) -> Self {
         Self {
             listen_until,
+            needs: BTreeMap::new(),
             free_since: BTreeMap::new(),
             handovers: BTreeMap::new(),
             turns: BTreeMap::new(),
@@ -137,6 +148,15 @@ impl Lease {
         self.wake
     }
 
+    /// These turns are needed. One that was needed a moment ago, before somebody claimed what he does not have, is needed
+    /// since then.
+    pub(crate) fn need(&mut self, now: Time, scopes: &[Scope]) {
+        for scope in scopes {
+            self.needs.entry(*scope).or_insert(Need { since: now, last: now }).last = now;
+        }
+        self.needs.retain(|_, need| now < need.last + NEED_MEMORY);
+    }
+
     /// Whether turns must be computed again for these scopes.
     pub(crate) fn is_due(&self, now: Time, scopes: &[Scope]) -> bool {
         self.stale
@@ -152,7 +172,10 @@ impl Lease {
         let turns = scopes.iter().map(|scope| (*scope, self.turn_now(field, *scope))).collect();
         self.turns = turns;
         self.stale = false;
-        let idle = field.candidates.iter().map(|other| other.progress + field.timing.claim_idle_max);
+        let begun = field.candidates.iter().map(|other| other.progress);
+        let begun = begun.chain(self.needs.values().map(|need| need.since));
+        let patience = [field.timing.claim_new_max, field.timing.claim_idle_max];
+        let idle = begun.flat_map(|since| patience.map(|patience| since + patience));
         let waits = self.turns.values().filter_map(|turn| match *turn {
             Turn::Handover { until, .. }
             | Turn::Listening { until }
@@ -176,13 +199,14 @@ impl Lease {
             self.free_since.remove(&scope);
             return Turn::NotLastResort { other: other.node };
         }
-        let claiming = better().filter(|other| holds_claim(field, other, scope)).count();
+        let since = self.needed_since(scope);
+        let claiming = better().filter(|other| holds_claim(field, other, scope, since)).count();
         if claiming >= field.fetchers {
             self.free_since.remove(&scope);
-            let by = better().find(|other| holds_claim(field, other, scope));
+            let by = better().find(|other| holds_claim(field, other, scope, since));
             return Turn::Taken { by: by.expect("at least one claims").node };
         }
-        let since = *self.free_since.entry(scope).or_insert(field.now);
+        let free_since = *self.free_since.entry(scope).or_insert(field.now);
         let listen_until = self.listen_until + field.listen_longer;
         if field.now < listen_until {
             return Turn::Listening { until: listen_until };
@@ -191,7 +215,7 @@ impl Lease {
             return Turn::Resting { until };
         }
         let mine_already = matches!(self.turns.get(&scope), Some(Turn::Mine | Turn::Handover { .. }));
-        let until = since + offer_wait(field, scope);
+        let until = free_since + offer_wait(field, scope, since);
         if !mine_already && field.now < until {
             let to = better().find(|other| !other.claims() && may_compete(field, other, scope));
             return Turn::Offered { to: to.map(|other| other.node), until };
@@ -199,13 +223,26 @@ impl Lease {
         self.handover(field, scope, claiming)
     }
 
+    /// The members that fetch `release` besides this node: needed to split its segments.
+    pub(crate) fn co_fetchers(&self, field: &Field<'_>, release: IndexId) -> Vec<NodeId> {
+        let scope = Scope::Release(release);
+        let since = self.needed_since(scope);
+        let claiming = field.candidates.iter().filter(|other| holds_claim(field, other, scope, since));
+        claiming.take(field.fetchers - 1).map(|other| other.node).collect()
+    }
+
+    fn needed_since(&self, scope: Scope) -> Time {
+        self.needs.get(&scope).map(|need| need.since).unwrap_or_default()
+    }
+
     /// The turn is this node's; a worse-ranked member may still be at it.
     fn handover(&mut self, field: &Field<'_>, scope: Scope, better_claiming: usize) -> Turn {
         let worse = field.candidates.iter().filter(|other| other.rank > field.rank);
+        let since = self.needed_since(scope);
         let beside_me = field.fetchers - 1 - better_claiming;
         let leaving = match scope {
             Scope::Site => None,
-            Scope::Release(_) => worse.filter(|other| holds_claim(field, other, scope)).nth(beside_me),
+            Scope::Release(_) => worse.filter(|other| holds_claim(field, other, scope, since)).nth(beside_me),
         };
         let Some(other) = leaving else {
             let Some(handover) = self.handovers.get_mut(&scope) else { return Turn::Mine };
@@ -234,13 +271,6 @@ impl Lease {
     }
 }
 
-/// The members that fetch `release` besides this node: needed to split its segments.
-pub(crate) fn co_fetchers(field: &Field<'_>, release: IndexId) -> Vec<NodeId> {
-    let scope = Scope::Release(release);
-    let claiming = field.candidates.iter().filter(|other| holds_claim(field, other, scope));
-    claiming.take(field.fetchers - 1).map(|other| other.node).collect()
-}
-
 /// Whether `segment` of `release` is this node's share: rendezvous hashing, so that a fetcher that comes or goes
 /// moves only its own share.
 pub(crate) fn is_my_share(me: NodeId, others: &[NodeId], release: &IndexId, segment: u32) -> bool {
@@ -266,22 +296,27 @@ fn may_compete(field: &Field<'_>, other: &Candidate<'_>, scope: Scope) -> bool {
     }
 }
 
-/// Whether `other` uses the WAN for `scope`. A claim on a release that brings nothing for long does not count.
-fn holds_claim(field: &Field<'_>, other: &Candidate<'_>, scope: Scope) -> bool {
+/// Whether `other` uses the WAN for `scope`. A claim on a release that brings nothing for long does not count; nobody
+/// can bring anything before it is needed.
+fn holds_claim(field: &Field<'_>, other: &Candidate<'_>, scope: Scope, needed_since: Time) -> bool {
     let alive = match scope {
         Scope::Site => true,
-        Scope::Release(_) => field.now < other.progress + field.timing.claim_idle_max,
+        Scope::Release(_) => {
+            let Timing { claim_idle_max, claim_new_max, .. } = field.timing;
+            let patience = *if other.proven { claim_idle_max } else { claim_new_max };
+            field.now < other.progress.max(needed_since) + patience
+        }
     };
     other.claims() && alive && may_compete(field, other, scope)
 }
 
 /// How long a free turn is left to better-ranked members.
-fn offer_wait(field: &Field<'_>, scope: Scope) -> Duration {
+fn offer_wait(field: &Field<'_>, scope: Scope, since: Time) -> Duration {
     let better: Vec<_> = field
         .candidates
         .iter()
         .take_while(|other| other.rank < field.rank)
-        .filter(|other| !holds_claim(field, other, scope))
+        .filter(|other| !holds_claim(field, other, scope, since))
         .collect();
     let rivals = better.iter().filter(|other| may_compete(field, other, scope)).count();
     // Those who have not heard of the release yet share one turn.

@@ -13,6 +13,9 @@ pub const MEMBERS_MAX: usize = 1024;
 /// A member that started so much earlier than the youngest counts as long-running, in seconds.
 const LONG_RUNNING_SECONDS: u64 = 600;
 
+/// Claims in a row without any success after which a new claim of a member does not count.
+const VAIN_MAX: u32 = 3;
+
 /// What is known of one member.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -25,8 +28,12 @@ pub struct Member {
     heard: Option<Time>,
     /// When it hung up or said goodbye; only a later word brings it back.
     departed: Option<Time>,
-    /// When it last got ahead, or something to get ahead with.
+    /// When it last brought something to the site, or began to claim that it would.
     progress: Time,
+    /// Times that it began to claim since it last brought something.
+    vain: u32,
+    /// Whether it ever brought something to the site.
+    proven: bool,
     hash: [u8; 32],
 }
 
@@ -36,6 +43,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) rank: Rank,
     pub(crate) status: &'a Status,
     pub(crate) progress: Time,
+    /// Whether it ever brought anything.
+    pub(crate) proven: bool,
 }
 
 /// Order in which members may use the WAN; the lowest is first.
@@ -107,16 +116,22 @@ impl Members {
     }
 
     /// A connection to `node` stands. Returns false if the site is full.
-    pub(crate) fn connect(&mut self, now: Time, node: NodeId, name: &str) -> bool {
+    pub(crate) fn connect(&mut self, node: NodeId, name: &str) -> bool {
         if node == self.me || (self.entries.len() >= MEMBERS_MAX && !self.entries.contains_key(&node)) {
             return false;
         }
         let member = self.entries.entry(node).or_insert_with(|| Member::new(&node, name.to_owned()));
         member.connected = true;
         member.departed = None;
-        member.progress = member.progress.max(now);
         self.recount();
         true
+    }
+
+    /// `node` holds blocks now that nobody in reach held before.
+    pub(crate) fn brought(&mut self, now: Time, node: &NodeId) {
+        if let Some(member) = self.entries.get_mut(node) {
+            (member.progress, member.vain, member.proven) = (now, 0, true);
+        }
     }
 
     pub(crate) fn disconnect(&mut self, now: Time, node: &NodeId) {
@@ -151,7 +166,8 @@ impl Members {
                 let status = member.status.as_ref().filter(|status| status.wan_policy != WanPolicy::Never)?;
                 let rank =
                     Rank::of(status.wan_policy, status.role, status.incarnation, youngest, member.hash);
-                Some(Candidate { node: *node, rank, status, progress: member.progress })
+                let (progress, proven) = (member.progress, member.proven);
+                Some(Candidate { node: *node, rank, status, progress, proven })
             })
             .collect();
         candidates.sort_by_key(|candidate| candidate.rank);
@@ -185,6 +201,8 @@ impl Member {
             heard: None,
             departed: None,
             progress: Time::ZERO,
+            vain: 0,
+            proven: false,
             hash: rank_hash(node),
         }
     }
@@ -218,9 +236,15 @@ impl Member {
     }
 
     fn take(&mut self, now: Time, status: Status) {
-        let last = self.status.as_ref().filter(|last| last.incarnation == status.incarnation);
-        if last.is_none_or(|last| makes_progress(last, &status)) {
+        let claimed = self.status.as_ref().is_some_and(|last| last.fetching);
+        if status.fetching && !claimed && self.vain < VAIN_MAX {
             self.progress = now;
+            self.vain += 1;
+        }
+        // What it brings is seen from its have-map; of one that tells none here, its word must do.
+        let fetched = self.status.as_ref().is_some_and(|last| status.wan_bytes > last.wan_bytes);
+        if fetched && !self.connected {
+            (self.progress, self.proven) = (now, true);
         }
         self.heard = Some(now);
         self.departed = status.leaving.then_some(now);
@@ -258,18 +282,6 @@ impl Rank {
             hash,
         }
     }
-}
-
-/// Whether a member took the lease, got bytes, or got a new release to fetch between two statuses.
-fn makes_progress(before: &Status, after: &Status) -> bool {
-    let bytes = |status: &Status| {
-        let have = status.releases.iter().map(|listed| listed.bytes_have);
-        have.fold(status.wan_bytes, u64::saturating_add)
-    };
-    let known = |release: &IndexId| before.releases.iter().any(|listed| listed.release == *release);
-    (after.fetching && !before.fetching)
-        || bytes(after) > bytes(before)
-        || after.releases.iter().any(|listed| !known(&listed.release))
 }
 
 /// Ties are broken by a hash that nothing else in the mesh is ordered by (who dials whom follows the bare id).
@@ -331,7 +343,7 @@ mod tests {
         let (mut members, timing) = members();
         let node = NodeId([1; 32]);
         members.hear(at(0), status(1, 10, 1), &timing);
-        assert!(members.connect(at(0), node, "pc-1"));
+        assert!(members.connect(node, "pc-1"));
         members.disconnect(at(1000), &node);
         assert_eq!(members.live(at(1000), TIMEOUT).count(), 0);
         assert!(!members.hear(at(1100), status(1, 10, 2), &timing), "was under way when it died");
@@ -355,7 +367,7 @@ mod tests {
     #[test]
     fn a_connected_member_stays_but_its_lease_does_not() {
         let (mut members, timing) = members();
-        members.connect(at(0), NodeId([1; 32]), "pc-1");
+        members.connect(NodeId([1; 32]), "pc-1");
         members.hear(at(0), status(1, 10, 1), &timing);
         members.expire(at(60_000), TIMEOUT);
         assert_eq!(members.live(at(60_000), TIMEOUT).count(), 1);
@@ -371,7 +383,7 @@ mod tests {
             members.hear(at(0), one, &timing);
         }
         assert_eq!(members.all().count(), MEMBERS_MAX);
-        assert!(!members.connect(at(0), NodeId([9; 32]), "late"));
+        assert!(!members.connect(NodeId([9; 32]), "late"));
         members.expire(at(4000), TIMEOUT);
         assert_eq!(members.all().count(), 0);
     }

@@ -3,13 +3,18 @@
 //! A failed try is repeated after a random pause. A fetcher whose origin failed [`FAILURES_MAX`] times in a row
 //! gives the lease away for a while: another node may have a better way to the origin, and if nobody has, each
 //! member tries now and then, one at a time.
+//!
+//! A member that says that it asks the origin for the site, and hides what it hears, cannot be told from one that hears
+//! nothing new. So each node takes that on trust for a while only, and then asks for itself, once.
 
 use crate::{
     backoff::{doubled, jittered},
     config::Timing,
     time::Time,
 };
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use std::time::Duration;
 
 /// Failures in a row after which the lease is left to the next in rank.
 pub(crate) const FAILURES_MAX: u32 = 3;
@@ -26,6 +31,10 @@ pub(crate) struct Origin {
     polling: Option<Time>,
     /// When the next poll is due; `None`: as soon as this node is the fetcher.
     poll_at: Option<Time>,
+    /// Since when others are taken at their word that there is nothing new.
+    trusting_since: Time,
+    /// How this node's patience differs from that of others, from 0 to 1.
+    patience: f64,
 }
 
 impl Origin {
@@ -88,6 +97,34 @@ impl Origin {
         true
     }
 
+    /// There was news, or this node has looked for itself.
+    pub(crate) fn trust(&mut self, now: Time, rng: &mut ChaCha8Rng) {
+        (self.trusting_since, self.patience) = (now, rng.random());
+    }
+
+    /// When this node asks for itself although it is not the one who polls: after `patience`, more or less.
+    pub(crate) fn next_doubt(&self, patience: Duration, timing: &Timing) -> Time {
+        let answered_by = self.polling.map_or(Time::ZERO, |since| since + timing.metadata_timeout);
+        let doubt_at = self.trusting_since + patience.mul_f64(0.5 + self.patience);
+        doubt_at.max(answered_by).max(self.retry_at)
+    }
+
+    /// Whether it asks for itself now; if so, it counts as sent.
+    pub(crate) fn take_doubt(
+        &mut self,
+        now: Time,
+        patience: Duration,
+        rng: &mut ChaCha8Rng,
+        timing: &Timing,
+    ) -> bool {
+        let doubts = now >= self.next_doubt(patience, timing);
+        if doubts {
+            self.polling = Some(now);
+            self.trust(now, rng);
+        }
+        doubts
+    }
+
     /// The poll was answered.
     pub(crate) fn polled(&mut self, now: Time, ok: bool, rng: &mut ChaCha8Rng, timing: &Timing) {
         self.polling = None;
@@ -110,7 +147,6 @@ impl Origin {
 mod tests {
     use super::*;
     use rand::SeedableRng;
-    use std::time::Duration;
 
     #[test]
     fn three_failures_in_a_row_give_the_lease_away() {

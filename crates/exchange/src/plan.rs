@@ -2,8 +2,9 @@
 
 use crate::{
     action::{Action, Failure, TransferId},
-    choice,
+    choice::{self, Share},
     exchange::Exchange,
+    release::Release,
     time::Time,
     transfers::{From, Transfer},
 };
@@ -64,10 +65,12 @@ impl Exchange {
         self.config.timing.member_timeout(self.members.count())
     }
 
-    /// A machine that slept knows nobody any more: it listens again before it may use the WAN.
+    /// A machine that slept knows nobody any more: it listens again before it may use the WAN, and what it had asked
+    /// for will not come.
     fn notice_sleep(&mut self, now: Time) {
         if now.since(self.settled_at) > self.member_timeout() {
             self.lease.listen_until(now + self.config.timing.listen);
+            self.drop_transfers_where(|_| true);
         }
     }
 
@@ -152,8 +155,16 @@ impl Exchange {
         if room == 0 {
             return false;
         }
-        let blocks = choice::pick(release, &node, room, &mut self.rng);
+        let share = self.share(release);
+        let blocks = choice::pick(release, &node, share, room, &mut self.rng);
         self.request(now, node, id, blocks)
+    }
+
+    /// This node's share of what has one holder.
+    fn share(&self, release: &Release) -> Share {
+        let lacking = release.availability.lacking();
+        let before = lacking.clone().filter(|node| **node < self.config.node).count();
+        Share { place: before as u64, of: lacking.count() as u64 + 1 }
     }
 
     fn request(&mut self, now: Time, node: NodeId, release: IndexId, blocks: Vec<u32>) -> bool {

@@ -21,7 +21,13 @@ impl Exchange {
         let paused = releases.clone().map(|release| release.paused_until);
         let deferred = releases.filter_map(|release| release.next_deferred(now));
         let dials = self.dialled.values().map(|(at, _)| *at);
-        let polls = self.lease.turn(Scope::Site) == Some(Turn::Mine);
+        let poll = match self.lease.turn(Scope::Site) {
+            Some(Turn::Mine) => Some(self.origin.next_poll(timing)),
+            _ => self.may_doubt().then(|| {
+                let patience = timing.doubt(self.members.count(), self.metadata.version > 0);
+                self.origin.next_doubt(patience, timing)
+            }),
+        };
         let timers = [
             (Some(self.gossip.due(timing, self.members.count())), Reason::Status),
             (have_maps.min(), Reason::HaveMaps),
@@ -31,7 +37,7 @@ impl Exchange {
             (pause_end, Reason::PauseOver),
             (self.quarantine.next_end(now), Reason::PauseOver),
             (self.endgame_at, Reason::EndGame),
-            (polls.then(|| self.origin.next_poll(timing)), Reason::Origin),
+            (poll, Reason::Origin),
             (Some(self.origin.retry_at()).filter(|at| *at > now), Reason::Origin),
             (deferred.min(), Reason::Origin),
             (self.metadata.next(now, timing), Reason::Metadata),

@@ -4,7 +4,7 @@ use crate::{
     action::{Action, TransferId},
     config::Config,
     exchange::Exchange,
-    fetchers::{Field, Scope, Turn, co_fetchers, is_my_share},
+    fetchers::{Field, Scope, Turn, is_my_share},
     members::{Candidate, Members},
     metadata::Metadata,
     origin::Origin,
@@ -12,7 +12,7 @@ use crate::{
     time::Time,
     transfers::From,
 };
-use branchmesh_wire::{IndexId, Role, limits::REQUEST_BLOCKS_MAX};
+use branchmesh_wire::{IndexId, Role, WanPolicy, limits::REQUEST_BLOCKS_MAX};
 use std::time::Duration;
 
 /// Fetches in flight: the next one is at the origin before the last one is here, so that the WAN never idles.
@@ -37,6 +37,7 @@ impl Exchange {
 
     pub(crate) fn take_turns(&mut self, now: Time) {
         let scopes = self.scopes(now);
+        self.lease.need(now, &scopes);
         if !self.lease.is_due(now, &scopes) {
             return;
         }
@@ -112,7 +113,7 @@ impl Exchange {
             _ => {
                 let timeout = self.member_timeout();
                 let candidates = self.members.candidates(now, timeout, self.config.incarnation);
-                co_fetchers(
+                self.lease.co_fetchers(
                     &field(
                         now,
                         &self.config,
@@ -168,11 +169,22 @@ impl Exchange {
     }
 
     pub(crate) fn poll_origin(&mut self, now: Time) {
-        if self.lease.turn(Scope::Site) != Some(Turn::Mine) {
+        let timing = &self.config.timing;
+        let asks = if self.lease.turn(Scope::Site) == Some(Turn::Mine) {
+            self.origin.take_poll(now, &mut self.rng, timing)
+        } else {
             self.origin.forget_polls();
-        } else if self.origin.take_poll(now, &mut self.rng, &self.config.timing) {
+            let patience = timing.doubt(self.members.count(), self.metadata.version > 0);
+            self.may_doubt() && self.origin.take_doubt(now, patience, &mut self.rng, timing)
+        };
+        if asks {
             self.actions.push_back(Action::PollOrigin);
         }
+    }
+
+    /// Whether this node may ask the origin for itself although another one says that it does.
+    pub(crate) fn may_doubt(&self) -> bool {
+        self.config.wan != WanPolicy::Never
     }
 }
 
