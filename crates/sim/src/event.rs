@@ -1,0 +1,129 @@
+//! What will happen, and when. Things of one moment happen in the order in which they were planned.
+
+use crate::{host::HostId, lan::Parcel, wan::Stream};
+use branchmesh_exchange::{Outcome, Time, TransferId};
+use branchmesh_wire::{IndexId, NodeId, Note, Status};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    sync::Arc,
+};
+
+/// A life of a host: what was meant for an earlier one is lost.
+pub(crate) type Life = (HostId, u32);
+
+/// A connection, from one end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub from: HostId,
+    pub to: HostId,
+    /// Which connection of the two it is.
+    pub number: u32,
+}
+
+pub(crate) enum Event {
+    /// A host's exchange wanted to be woken.
+    Timer(Life),
+    /// Two hosts have found each other.
+    Meet(HostId, HostId),
+    /// The end `from` notices that a connection is gone.
+    LinkDown(Link),
+    /// Something arrives over a connection.
+    Message(Link, Message),
+    /// A status arrives by gossip.
+    Gossip { from: HostId, to: HostId, status: Arc<Status> },
+    /// A host's port has sent a block.
+    Sent(Life, Parcel),
+    /// A host's disk has written a block of a transfer.
+    Written { host: Life, transfer: TransferId, release: IndexId, block: u32 },
+    /// A transfer has ended, as far as the other side is concerned.
+    Ended { host: Life, transfer: TransferId, outcome: Outcome },
+    /// A fetch reaches the origin.
+    Fetch(Stream),
+    /// The site's line has carried a block of a fetch to its end.
+    Crossed,
+    /// The origin's answer to a poll arrives.
+    Polled(Life),
+    /// A member's answer to a request for metadata arrives.
+    Metadata { host: Life, from: NodeId },
+    /// A host has got the index of a release.
+    Index { host: Life, release: IndexId },
+}
+
+impl Event {
+    /// The host that must be awake for it.
+    pub fn host(&self) -> Option<HostId> {
+        match self {
+            Self::Timer((id, _))
+            | Self::Sent((id, _), _)
+            | Self::Polled((id, _))
+            | Self::Written { host: (id, _), .. }
+            | Self::Ended { host: (id, _), .. }
+            | Self::Metadata { host: (id, _), .. }
+            | Self::Index { host: (id, _), .. }
+            | Self::LinkDown(Link { from: id, .. }) => Some(*id),
+            Self::Meet(..) | Self::Message(..) | Self::Gossip { .. } | Self::Fetch(_) | Self::Crossed => None,
+        }
+    }
+}
+
+/// What travels over a connection.
+pub(crate) enum Message {
+    Note(Note),
+    Request { transfer: TransferId, release: IndexId, blocks: Vec<u32> },
+    Cancel(TransferId),
+    Block(Parcel),
+}
+
+/// What will happen, the next first.
+#[derive(Default)]
+pub(crate) struct Queue {
+    heap: BinaryHeap<Reverse<Entry>>,
+    planned: u64,
+}
+
+struct Entry {
+    at: Time,
+    number: u64,
+    event: Event,
+}
+
+impl Queue {
+    pub fn plan(&mut self, at: Time, event: Event) {
+        self.planned += 1;
+        self.heap.push(Reverse(Entry { at, number: self.planned, event }));
+    }
+
+    pub fn next_at(&self) -> Option<Time> {
+        self.heap.peek().map(|Reverse(entry)| entry.at)
+    }
+
+    pub fn pop(&mut self) -> Option<(Time, Event)> {
+        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
+    }
+
+    /// Events that were planned so far.
+    pub fn planned(&self) -> u64 {
+        self.planned
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}

@@ -1,0 +1,75 @@
+//! `branchmesh-sim --figures`: the figures that the project promises of the exchange, measured at full size.
+
+use branchmesh_sim::scenario::{self, LAN_100, Run, TooLate};
+
+const MIB: u64 = 1 << 20;
+/// The release that the figures are about: 54 s of the line.
+const BYTES: u64 = 128 * MIB;
+/// 20 Mbit/s, in bytes a second.
+const LINE: u64 = 2_500_000;
+
+/// Measures and prints all; whether everybody got everything and nothing was wrong.
+pub fn print() -> bool {
+    let mut well = true;
+    println!("cold start, 20 Mbit/s of WAN");
+    for clients in [2, 4, 8, 16, 32, 64] {
+        well &= say(clients, scenario::cold_start(1, clients, BYTES));
+    }
+    println!("the fetcher is killed five times");
+    for clients in [4, 8, 32] {
+        well &= say(clients, scenario::fetcher_killed(1, clients, BYTES, 5));
+    }
+    println!("the LAN falls apart and heals five times");
+    for clients in [4, 8, 16] {
+        well &= say(clients, scenario::split(1, clients, BYTES, 5));
+    }
+    println!("30 of 100 are hostile");
+    for clients in [10, 20, 40] {
+        well &= say(clients, scenario::hostile(1, clients, BYTES, 30, LINE));
+    }
+    println!("LAN only, 100 Mbit/s, one holder");
+    for clients in [2, 4, 8, 16, 32, 64] {
+        well &= say_lan(clients);
+    }
+    well
+}
+
+fn say(clients: u32, run: Result<Run, TooLate>) -> bool {
+    let run = match run {
+        Ok(run) => run,
+        Err(late) => {
+            println!("  {clients:3} clients: {late}");
+            return false;
+        }
+    };
+    let measured = &run.measured;
+    println!(
+        "  {clients:3} clients: amplification {:.4}, the last after {:.1} s, {:.2} s behind the WAN; longest pause {:.1} s",
+        measured.amplification(),
+        measured.last().since_start().as_secs_f64(),
+        measured.site_lag().as_secs_f64(),
+        measured.longest_pause.as_secs_f64(),
+    );
+    run.violations.iter().for_each(|violation| println!("    WRONG {violation}"));
+    run.violations.is_empty()
+}
+
+fn say_lan(clients: u32) -> bool {
+    let (run, bound) = match scenario::lan_only(1, clients, BYTES, LAN_100) {
+        Ok(run) => run,
+        Err(late) => {
+            println!("  {clients:3} clients: {late}");
+            return false;
+        }
+    };
+    let bound = bound.as_secs_f64();
+    let first = run.measured.completed.first().map_or(0.0, |(at, _)| at.since_start().as_secs_f64());
+    let last = run.measured.last().since_start().as_secs_f64();
+    println!(
+        "  {clients:3} clients: the first {:.3} x, the last {:.3} x of {bound:.2} s",
+        first / bound,
+        last / bound
+    );
+    run.violations.iter().for_each(|violation| println!("    WRONG {violation}"));
+    run.violations.is_empty()
+}

@@ -1,0 +1,298 @@
+//! The LAN: ports that send one block after the other, each peer in its turn, and connections that hold on to what
+//! cannot be delivered until they are given up.
+
+use crate::{
+    event::{Event, Life, Link, Message},
+    host::HostId,
+    world::World,
+};
+use branchmesh_exchange::{Time, TransferId};
+use branchmesh_wire::IndexId;
+use rand::RngExt;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+/// When a connection whose other end is silent is given up.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Until two hosts that reach each other again are connected.
+const MEET_AGAIN: Duration = Duration::from_millis(500);
+/// Bytes on the wire of an answer that holds no block.
+const EMPTY_BYTES: u64 = 4;
+
+/// One direction of a link, or a disk: bytes pass one after the other.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Port {
+    free_at: Time,
+}
+
+impl Port {
+    /// When everything that was to pass has passed.
+    pub fn free_at(&self) -> Time {
+        self.free_at
+    }
+
+    /// When `bytes` that are ready at `ready` have passed.
+    pub fn pass(&mut self, ready: Time, bytes: u64, rate: u64) -> Time {
+        self.free_at = self.free_at.max(ready) + duration(bytes, rate);
+        self.free_at
+    }
+}
+
+/// What a block in an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The block.
+    Good,
+    /// Other bytes.
+    Bad,
+    /// The word that it is not there.
+    Missing,
+}
+
+/// A block on its way to who asked for it.
+pub(crate) struct Parcel {
+    pub link: Link,
+    pub transfer: TransferId,
+    pub release: IndexId,
+    pub block: u32,
+    pub content: Content,
+    pub bytes: u64,
+    /// Whether it is the last of its transfer.
+    pub is_last: bool,
+}
+
+/// What a host's port has to send: the peers take turns, a block each.
+#[derive(Default)]
+pub(crate) struct Uplink {
+    lanes: BTreeMap<HostId, VecDeque<Parcel>>,
+    last: Option<HostId>,
+    is_busy: bool,
+}
+
+impl Uplink {
+    fn push(&mut self, parcel: Parcel) {
+        self.lanes.entry(parcel.link.to).or_default().push_back(parcel);
+    }
+
+    fn next(&mut self) -> Option<Parcel> {
+        let after = self.last.and_then(|last| self.lanes.range(HostId(last.0 + 1)..).next());
+        let to = *after.or_else(|| self.lanes.iter().next())?.0;
+        let lane = self.lanes.get_mut(&to)?;
+        let parcel = lane.pop_front();
+        if lane.is_empty() {
+            self.lanes.remove(&to);
+        }
+        self.last = Some(to);
+        parcel
+    }
+
+    /// What waits for a peer, of one transfer or of all, is not sent.
+    pub fn cancel(&mut self, to: HostId, transfer: Option<TransferId>) {
+        if let Some(lane) = self.lanes.get_mut(&to) {
+            lane.retain(|parcel| transfer.is_some_and(|transfer| parcel.transfer != transfer));
+            if lane.is_empty() {
+                self.lanes.remove(&to);
+            }
+        }
+    }
+}
+
+impl World {
+    /// Whether what one sends reaches the other now.
+    pub(crate) fn reaches(&self, a: HostId, b: HostId) -> bool {
+        let (a, b) = (self.host(a), self.host(b));
+        a.runs() && b.runs() && a.part == b.part
+    }
+
+    pub(crate) fn meet(&mut self, a: HostId, b: HostId) {
+        let link = self.host(a).links.get(&b);
+        let is_up = link.is_some() && link == self.host(b).links.get(&a);
+        if is_up || !self.reaches(a, b) {
+            return;
+        }
+        self.links_made += 1;
+        let number = self.links_made;
+        for (one, other) in [(a, b), (b, a)] {
+            // The older connection of an end that has not noticed is replaced.
+            if let Some(number) = self.host(one).links.get(&other).copied() {
+                self.lose_link(Link { from: one, to: other, number });
+            }
+            self.host_mut(one).links.insert(other, number);
+        }
+        let now = self.now;
+        for (one, other) in [(a, b), (b, a)] {
+            self.with(one, |exchange| exchange.handle_connected(now, other.node(), &other.to_string()));
+        }
+    }
+
+    /// The end `from` gives a connection up.
+    pub(crate) fn lose_link(&mut self, link: Link) {
+        let Link { from, to, number } = link;
+        if self.host(from).links.get(&to) != Some(&number) {
+            return;
+        }
+        let host = self.host_mut(from);
+        host.links.remove(&to);
+        host.up.cancel(to, None);
+        self.stalled.retain(|(stalled, _)| (stalled.from, stalled.to, stalled.number) != (to, from, number));
+        let now = self.now;
+        self.with(from, |exchange| exchange.handle_disconnected(now, to.node()));
+    }
+
+    /// Both ends of all connections of `host` that lead to where it does not reach give up, each when it notices.
+    pub(crate) fn give_up_links(&mut self, host: HostId, after: Duration) {
+        for other in self.ids() {
+            for (from, to) in [(host, other), (other, host)] {
+                if let Some(number) = self.host(from).links.get(&to).copied() {
+                    self.after(after, Event::LinkDown(Link { from, to, number }));
+                }
+            }
+        }
+    }
+
+    /// Connections of `host` whose other end is gone.
+    pub(crate) fn one_sided(&self, host: HostId) -> Vec<Link> {
+        let links =
+            self.host(host).links.iter().map(|(to, number)| Link { from: host, to: *to, number: *number });
+        links.filter(|link| self.host(link.to).links.get(&host) != Some(&link.number)).collect()
+    }
+
+    /// Hosts of `host`'s part look for each other, those first that are nearest in number.
+    pub(crate) fn look_around(&mut self, host: HostId, after: Duration) {
+        let mut others: Vec<HostId> = self.ids().filter(|other| *other != host).collect();
+        if others.len() > self.spec.connections {
+            for at in (1..others.len()).rev() {
+                others.swap(at, self.rng.random_range(0..=at));
+            }
+            others.truncate(self.spec.connections);
+        }
+        for (number, other) in (0u32..).zip(others) {
+            self.after(
+                after + Duration::from_millis(20) + Duration::from_millis(1) * number,
+                Event::Meet(host, other),
+            );
+        }
+    }
+
+    /// The LAN is in parts from now on, which don't reach each other.
+    pub(crate) fn divide(&mut self, part_of: impl Fn(HostId) -> u8) {
+        let now = self.now;
+        let ids: Vec<HostId> = self.ids().collect();
+        for id in &ids {
+            let host = self.host_mut(*id);
+            if host.part != part_of(*id) {
+                (host.part, host.settled_at) = (part_of(*id), now);
+            }
+        }
+        for id in &ids {
+            let cut: Vec<(HostId, u32)> =
+                self.host(*id).links.iter().map(|(to, number)| (*to, *number)).collect();
+            for (to, number) in cut {
+                if !self.reaches(*id, to) {
+                    self.after(IDLE_TIMEOUT, Event::LinkDown(Link { from: *id, to, number }));
+                }
+            }
+            self.look_around(*id, MEET_AGAIN);
+        }
+        self.deliver_stalled();
+    }
+
+    /// Sends a message; it arrives after those that were sent before it.
+    pub(crate) fn send(&mut self, link: Link, message: Message) {
+        let delay = self.lan_delay();
+        self.after(delay, Event::Message(link, message));
+    }
+
+    /// A message arrives, waits for the hosts to reach each other again, or is lost with its connection.
+    pub(crate) fn arrive(&mut self, link: Link, message: Message) {
+        if self.host(link.to).links.get(&link.from) != Some(&link.number) {
+            return;
+        }
+        if !self.host(link.to).runs() || self.host(link.from).part != self.host(link.to).part {
+            self.stalled.push((link, message));
+            return;
+        }
+        match message {
+            Message::Note(note) => {
+                let (now, node) = (self.now, link.from.node());
+                // What an honest node says is never taken for an offence; of others the exchange may complain.
+                let mut result = Ok(());
+                self.with(link.to, |exchange| result = exchange.handle_note(now, node, note));
+                if let Err(misbehaviour) = result {
+                    let is_honest = self.host(link.from).is_honest();
+                    self.checks.complaint(now, is_honest, &misbehaviour);
+                }
+            }
+            Message::Request { transfer, release, blocks } => self.serve(link, transfer, release, &blocks),
+            Message::Cancel(transfer) => self.host_mut(link.to).up.cancel(link.from, Some(transfer)),
+            Message::Block(parcel) => self.receive(&parcel),
+        }
+    }
+
+    /// What waited for a part of the LAN, or for a host, goes on.
+    pub(crate) fn deliver_stalled(&mut self) {
+        for (link, message) in std::mem::take(&mut self.stalled) {
+            self.arrive(link, message);
+        }
+    }
+
+    fn serve(&mut self, link: Link, transfer: TransferId, release: IndexId, blocks: &[u32]) {
+        let (asker, server) = (link.from, link.to);
+        self.host_mut(server).asked += 1;
+        let nature = self.host(server).spec.nature;
+        let back = Link { from: server, to: asker, number: link.number };
+        for (number, block) in blocks.iter().enumerate() {
+            let Some(content) = nature.answer(self.host(server).holds(&release, *block)) else { return };
+            let whole = self.release(&release).map_or(0, |release| release.bytes_of(*block));
+            let bytes = if content == Content::Missing { EMPTY_BYTES } else { whole };
+            let is_last = number + 1 == blocks.len();
+            let parcel = Parcel { link: back, transfer, release, block: *block, content, bytes, is_last };
+            self.host_mut(server).up.push(parcel);
+        }
+        self.feed_uplink(server);
+    }
+
+    /// A port sends the next block, if it has one.
+    pub(crate) fn feed_uplink(&mut self, id: HostId) {
+        let host = self.host_mut(id);
+        if host.up.is_busy {
+            return;
+        }
+        let Some(parcel) = host.up.next() else { return };
+        host.up.is_busy = true;
+        let (rate, life): (u64, Life) = (host.spec.nature.rate(host.spec.up), (id, host.life));
+        let again = if self.rng.random_bool(self.spec.lan_loss) { 2 } else { 1 };
+        self.after(duration(parcel.bytes * again, rate), Event::Sent(life, parcel));
+    }
+
+    /// A block has left its host.
+    pub(crate) fn sent(&mut self, from: Life, parcel: Parcel) {
+        if !self.is_life(from) {
+            return;
+        }
+        self.host_mut(from.0).up.is_busy = false;
+        self.feed_uplink(from.0);
+        let (ready, delay) = (self.now, self.lan_delay());
+        let to = self.host_mut(parcel.link.to);
+        let rate = to.spec.down;
+        let at = to.down.pass(ready + delay, parcel.bytes, rate);
+        self.queue.plan(at, Event::Message(parcel.link, Message::Block(parcel)));
+    }
+
+    /// From one host to another; longer if the first packet is lost.
+    fn lan_delay(&mut self) -> Duration {
+        let lost = self.rng.random_bool(self.spec.lan_loss);
+        if lost { self.spec.lan_delay + RETRY } else { self.spec.lan_delay }
+    }
+}
+
+/// What a lost packet costs: QUIC and TCP notice it after a round trip and some patience.
+const RETRY: Duration = Duration::from_millis(30);
+
+/// How long `bytes` take at `rate` bytes a second.
+pub(crate) fn duration(bytes: u64, rate: u64) -> Duration {
+    let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,118 @@
+//! `branchmesh-sim`: storms from the command line. A seed that ends badly is said with what went wrong, can be made smaller, and
+//! its run can be read line by line.
+
+mod figures;
+
+use branchmesh_sim::storm::{Storm, Verdict, Weather};
+use clap::Parser;
+use std::{
+    ops::Range,
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Runs virtual sites through storms of faults, each from a seed, and says which ended badly.
+#[derive(Parser)]
+#[command(name = "branchmesh-sim", version)]
+struct Options {
+    /// One storm
+    #[arg(long, value_name = "N", conflicts_with = "seeds", required_unless_present_any = ["seeds", "figures"])]
+    seed: Option<u64>,
+    /// Many storms: from the first number up to the second, which is not run
+    #[arg(long, value_name = "A..B", value_parser = parse_range)]
+    seeds: Option<Range<u64>>,
+    /// The figures that are promised of the exchange
+    #[arg(long, conflicts_with_all = ["seed", "seeds"])]
+    figures: bool,
+    /// Hosts of the site
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    hosts: u32,
+    /// Blocks of its first release
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    blocks: u32,
+    /// What happens to it
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    transitions: u32,
+    /// How many hosts of a hundred are hostile from the start
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    hostile: u32,
+    /// With --seed: write everything that happens to standard output
+    #[arg(long, conflicts_with = "seeds")]
+    trace: bool,
+    /// With --seed: leave out what the storm fails without
+    #[arg(long, conflicts_with = "seeds")]
+    minimise: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let weather = Weather {
+        hosts: options.hosts.max(1),
+        blocks: options.blocks.max(1),
+        transitions: options.transitions,
+        hostile_percent: options.hostile,
+    };
+    let is_well = match (options.seed, options.seeds) {
+        (Some(seed), _) => one(&Storm::of_seed(seed, &weather), options.trace, options.minimise),
+        (None, Some(seeds)) => many(seeds, &weather),
+        (None, None) => figures::print(),
+    };
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one(storm: &Storm, trace: bool, minimise: bool) -> bool {
+    let smaller = (minimise && !storm.run().is_well()).then(|| storm.minimised());
+    let storm = smaller.as_ref().unwrap_or(storm);
+    let (verdict, text) = storm.run_traced();
+    if trace {
+        print!("{text}");
+    }
+    print!("{storm}");
+    println!("took {:?}, amplification {:.3}, trace {}", verdict.took, verdict.amplification, verdict.trace);
+    verdict.wrong.iter().for_each(|wrong| println!("WRONG {wrong}"));
+    verdict.is_well()
+}
+
+/// All storms of a range, on all cores.
+fn many(seeds: Range<u64>, weather: &Weather) -> bool {
+    let (next, done) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    let verdict = Storm::of_seed(seed, weather).run();
+                    say(seed, &verdict);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push(verdict);
+                }
+            });
+        }
+    });
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let bad = done.iter().filter(|verdict| !verdict.is_well()).count();
+    let mut amplification: Vec<f64> = done.iter().map(|verdict| verdict.amplification).collect();
+    amplification.sort_by(f64::total_cmp);
+    let median = amplification.get(amplification.len() / 2).copied().unwrap_or(1.0);
+    let worst = amplification.last().copied().unwrap_or(1.0);
+    println!("{} storms, {bad} ended badly; amplification: median {median:.3}, worst {worst:.3}", done.len());
+    bad == 0
+}
+
+fn say(seed: u64, verdict: &Verdict) {
+    if let Some(first) = verdict.wrong.first() {
+        let first = first.lines().next().unwrap_or_default();
+        println!("seed {seed} ended badly after {:?}, {} faults: {first}", verdict.took, verdict.wrong.len());
+    }
+}
+
+fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range.filter(|range| range.start < range.end).ok_or_else(|| "a range looks like 0..1000".into())
+}

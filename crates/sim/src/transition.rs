@@ -1,0 +1,175 @@
+//! Everything that can happen to a site from outside. The list is the specification: whatever of it happens, in any order,
+//! the [`checks`](crate::checks) must hold.
+
+use crate::{
+    host::{HostId, HostSpec, Power},
+    lan::IDLE_TIMEOUT,
+    nature::Nature,
+    wan::OriginState,
+    world::{NOTICED_AFTER, World},
+};
+use branchmesh_exchange::Time;
+use rand::RngExt;
+use std::time::Duration;
+
+/// Until a goodbye has been heard and the process has ended.
+const GOODBYE: Duration = Duration::from_millis(50);
+
+/// Something that happens to the site.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Transition {
+    /// An agent is killed; its connections close at once, what is on its disk stays.
+    Kill(HostId),
+    /// Whoever uses the WAN is killed.
+    KillFetchers,
+    /// A machine loses power: nobody closes its connections.
+    CutPower(HostId),
+    /// An agent is stopped, and says goodbye.
+    Leave(HostId),
+    /// An agent starts again.
+    Start(HostId),
+    /// A machine falls asleep.
+    Sleep(HostId),
+    /// It wakes up.
+    Wake(HostId),
+    /// A machine joins.
+    Join,
+    /// The LAN falls apart: hosts with a bit in common with the mask are in one part, the others in another.
+    Split(u32),
+    /// The LAN is whole again.
+    Heal,
+    /// The origin works, refuses, or stalls.
+    Origin(OriginState),
+    /// The origin's disk rots: each so-many-th block of it is bad.
+    OriginRots(u32),
+    /// The origin's disk is mended.
+    OriginMended,
+    /// A disk is full.
+    DiskFull(HostId),
+    /// It has room again.
+    DiskFree(HostId),
+    /// A disk writes so many bytes a second.
+    DiskSlow(HostId, u64),
+    /// A disk loses blocks of all releases, each so-many-th; its agent finds that out.
+    DiskRots(HostId, u32),
+    /// A host behaves like this from now on.
+    Turn(HostId, Nature),
+    /// The origin has a new release, which differs in each so-many-th block.
+    Publish(u32),
+}
+
+impl World {
+    /// Lets it happen now. What makes no sense, such as waking a machine that is off, does nothing.
+    pub fn apply(&mut self, transition: &Transition) {
+        self.trace.transition(self.now, transition);
+        match *transition {
+            Transition::Kill(id) if self.is_on(id) => self.stop(id, NOTICED_AFTER),
+            Transition::KillFetchers => {
+                self.fetchers().into_iter().for_each(|id| self.stop(id, NOTICED_AFTER));
+            }
+            Transition::CutPower(id) if self.is_on(id) => self.stop(id, IDLE_TIMEOUT),
+            Transition::Leave(id) if self.is_on(id) => {
+                let now = self.now;
+                self.with(id, |exchange| exchange.leave(now));
+                self.stop(id, GOODBYE);
+            }
+            Transition::Start(id) if self.power(id) == Some(Power::Off) => self.start(id),
+            Transition::Sleep(id) if self.is_on(id) => self.sleep(id),
+            Transition::Wake(id) if self.power(id) == Some(Power::Asleep) => self.wake_up(id),
+            Transition::Join => drop(self.add(HostSpec::default())),
+            Transition::Split(mask) => self.divide(|id| u8::from((id.0 + 1) & mask == 0)),
+            Transition::Heal => self.divide(|_| 0),
+            Transition::Origin(state) => self.set_origin(state),
+            Transition::OriginRots(nth) => {
+                let blocks =
+                    self.releases.iter().map(|release| release.segments.block_count()).max().unwrap_or(0);
+                self.origin.rotten = (0..blocks).step_by(nth.max(1) as usize).collect();
+            }
+            Transition::OriginMended => self.origin.rotten.clear(),
+            Transition::DiskFull(id) if self.power(id).is_some() => self.host_mut(id).disk_full = true,
+            Transition::DiskFree(id) if self.power(id).is_some() => {
+                let now = self.now;
+                let host = self.host_mut(id);
+                (host.disk_full, host.progress_at) = (false, now);
+            }
+            Transition::DiskSlow(id, rate) if self.power(id).is_some() => {
+                self.host_mut(id).spec.disk = Some(rate.max(1));
+            }
+            Transition::DiskRots(id, nth) if self.is_on(id) => self.rot(id, nth.max(1)),
+            Transition::Turn(id, nature) if self.power(id).is_some() => {
+                self.host_mut(id).spec.nature = nature;
+            }
+            Transition::Publish(nth) => {
+                let name = format!("release {}", self.releases.len() + 1);
+                self.publish_update(&name, nth.max(1));
+            }
+            Transition::Kill(_)
+            | Transition::CutPower(_)
+            | Transition::Leave(_)
+            | Transition::Start(_)
+            | Transition::Sleep(_)
+            | Transition::Wake(_)
+            | Transition::DiskFull(_)
+            | Transition::DiskFree(_)
+            | Transition::DiskSlow(..)
+            | Transition::DiskRots(..)
+            | Transition::Turn(..) => {}
+        }
+    }
+
+    fn power(&self, id: HostId) -> Option<Power> {
+        self.hosts.get(id.index()).map(|host| host.power)
+    }
+
+    fn is_on(&self, id: HostId) -> bool {
+        self.power(id) == Some(Power::On)
+    }
+
+    fn start(&mut self, id: HostId) {
+        let now = self.now;
+        self.host_mut(id).start(now);
+        self.open_disk(id);
+        self.look_around(id, Duration::ZERO);
+        self.settle(id);
+    }
+
+    fn sleep(&mut self, id: HostId) {
+        self.give_up_links(id, IDLE_TIMEOUT);
+        self.line.cancel(id, None);
+        let host = self.host_mut(id);
+        (host.power, host.timer) = (Power::Asleep, None);
+    }
+
+    fn wake_up(&mut self, id: HostId) {
+        let now: Time = self.now;
+        let host = self.host_mut(id);
+        (host.power, host.settled_at, host.progress_at) = (Power::On, now, now);
+        let frozen = std::mem::take(&mut host.frozen);
+        // Connections that the others gave up meanwhile are gone for it too.
+        for link in self.one_sided(id) {
+            self.lose_link(link);
+        }
+        frozen.into_iter().for_each(|event| self.happen(event));
+        self.deliver_stalled();
+        self.with(id, |exchange| exchange.handle_timeout(now));
+        self.look_around(id, Duration::ZERO);
+    }
+
+    fn rot(&mut self, id: HostId, nth: u32) {
+        let now = self.now;
+        let start = self.rng.random_range(0..nth);
+        for release in self.releases().collect::<Vec<_>>() {
+            let host = self.host_mut(id);
+            let Some(disk) = host.disk.get_mut(&release) else { continue };
+            let lost: Vec<u32> = disk.iter().skip(start as usize).step_by(nth as usize).collect();
+            lost.iter().for_each(|block| {
+                disk.remove(*block);
+            });
+            if !lost.is_empty() {
+                host.completed.remove(&release);
+                host.progress_at = now;
+                self.with(id, |exchange| exchange.handle_blocks_lost(now, release, &lost));
+            }
+        }
+    }
+}

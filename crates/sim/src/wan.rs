@@ -1,0 +1,145 @@
+//! The site's line, which all its hosts share, and the origin at its other end.
+
+use crate::{
+    event::{Event, Life},
+    host::HostId,
+    lan::{Content, duration},
+    world::World,
+};
+use branchmesh_exchange::{Failure, Outcome, Time, TransferId};
+use branchmesh_wire::IndexId;
+use std::collections::{BTreeSet, VecDeque};
+
+/// How the origin does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginState {
+    /// As it should.
+    Up,
+    /// It refuses.
+    Down,
+    /// It takes requests and answers nothing.
+    Stalls,
+}
+
+/// The origin.
+pub(crate) struct Origin {
+    pub state: OriginState,
+    /// Since when.
+    pub since: Time,
+    /// Blocks that it has with a flipped bit.
+    pub rotten: BTreeSet<u32>,
+}
+
+/// What one fetch still has to bring.
+pub(crate) struct Stream {
+    pub host: Life,
+    pub transfer: TransferId,
+    pub release: IndexId,
+    pub blocks: VecDeque<u32>,
+}
+
+/// The thin link: its streams take turns, a block each.
+#[derive(Default)]
+pub(crate) struct Line {
+    streams: VecDeque<Stream>,
+    /// What is on the line now.
+    carries: Option<Carried>,
+}
+
+struct Carried {
+    host: Life,
+    transfer: TransferId,
+    release: IndexId,
+    block: u32,
+    is_last: bool,
+}
+
+impl Line {
+    /// A fetch is not wanted any more, or none of a host is.
+    pub fn cancel(&mut self, host: HostId, transfer: Option<TransferId>) {
+        self.streams.retain(|stream| {
+            stream.host.0 != host || transfer.is_some_and(|transfer| stream.transfer != transfer)
+        });
+    }
+
+    /// The next block to send; its stream goes to the end of the queue.
+    fn next(&mut self) -> Option<Carried> {
+        let mut stream = self.streams.pop_front()?;
+        let block = stream.blocks.pop_front()?;
+        let is_last = stream.blocks.is_empty();
+        let carried =
+            Carried { host: stream.host, transfer: stream.transfer, release: stream.release, block, is_last };
+        if !is_last {
+            self.streams.push_back(stream);
+        }
+        Some(carried)
+    }
+}
+
+impl World {
+    pub(crate) fn open_stream(&mut self, stream: Stream) {
+        if !self.is_life(stream.host) || !self.host(stream.host.0).open.contains(&stream.transfer) {
+            return;
+        }
+        if self.origin.state == OriginState::Down {
+            self.end_transfer(stream.host, stream.transfer, Outcome::Failed(Failure::Unreachable));
+            return;
+        }
+        self.line.streams.push_back(stream);
+        self.feed_line();
+    }
+
+    /// The line carries the next block, if there is one.
+    pub(crate) fn feed_line(&mut self) {
+        if self.line.carries.is_some() || self.origin.state != OriginState::Up {
+            return;
+        }
+        let Some(carried) = self.line.next() else { return };
+        let bytes = self.release(&carried.release).map_or(0, |release| release.bytes_of(carried.block));
+        self.line.carries = Some(carried);
+        self.after(duration(bytes, self.spec.wan_rate), Event::Crossed);
+    }
+
+    /// A block is at the end of the line.
+    pub(crate) fn crossed(&mut self) {
+        if let Some(Carried { host, transfer, release, block, is_last }) = self.line.carries.take() {
+            self.note_crossing(host.0, release, block);
+            if self.is_life(host) && self.host(host.0).open.contains(&transfer) {
+                let is_rotten = self.origin.rotten.contains(&block);
+                self.take(
+                    host.0,
+                    transfer,
+                    release,
+                    block,
+                    if is_rotten { Content::Bad } else { Content::Good },
+                );
+                if is_last {
+                    self.end_after_writes(host.0, transfer);
+                }
+            }
+        }
+        self.feed_line();
+    }
+
+    /// The origin changes. What was under way when it went down fails.
+    pub(crate) fn set_origin(&mut self, state: OriginState) {
+        (self.origin.state, self.origin.since) = (state, self.now);
+        if state == OriginState::Down {
+            for stream in std::mem::take(&mut self.line.streams) {
+                self.end_transfer(stream.host, stream.transfer, Outcome::Failed(Failure::Unreachable));
+            }
+        }
+        self.feed_line();
+    }
+
+    pub(crate) fn answer_poll(&mut self, host: Life) {
+        if !self.is_life(host) {
+            return;
+        }
+        let (now, is_up) = (self.now, self.origin.state == OriginState::Up);
+        if is_up {
+            self.learn(host.0, self.releases.len() as u64);
+        }
+        self.with(host.0, |exchange| exchange.handle_origin_poll(now, is_up));
+    }
+}
