@@ -2,7 +2,7 @@
 //! memory only. A virtual clock jumps from event to event, and everything comes from one seed, so that a run can be
 //! repeated, to the last action.
 //!
-//! * [`World`](world::World) is the site; [`Transition`](transition::Transition) lists everything that can happen to it:
+//! * [`World`] is the site; [`Transition`] lists everything that can happen to it:
 //!   together they are the specification of what the exchange must live with,
 //! * `host` is a machine, `agent` what its agent does with the actions of its exchange, `lan` and `wan` carry bytes,
 //!   [`nature`] twists what hostile members say,
