@@ -63,6 +63,7 @@ impl World {
                 self.after(METADATA_DELAY, Event::Metadata { host: life, from: node });
             }
             Action::Completed { release } => {
+                self.check_completed(id, &release);
                 let now = self.now;
                 let host = self.host_mut(id);
                 host.completed.entry(release).or_insert(now);

@@ -169,7 +169,16 @@ impl Checks {
         crossings.map(|(block, crossing)| (*block, crossing.times)).collect()
     }
 
-    pub(crate) fn last_crossing(&self, release: &IndexId) -> Option<Time> {
+    /// How many blocks of a release crossed the WAN, each as often as it did.
+    #[must_use]
+    pub fn crossings_total(&self, release: &IndexId) -> u32 {
+        let crossings = self.crossings.get(release).into_iter().flatten();
+        crossings.map(|(_, crossing)| crossing.times).sum()
+    }
+
+    /// When a block of a release crossed the WAN last.
+    #[must_use]
+    pub fn last_crossing(&self, release: &IndexId) -> Option<Time> {
         self.last_crossing.get(release).copied()
     }
 
@@ -341,6 +350,13 @@ impl World {
             && is_old(Some(&other.settled_at))
             && is_old(host.known.get(release))
             && is_old(other.known.get(release))
+    }
+
+    /// A host's exchange says that it has all of a release.
+    pub(crate) fn check_completed(&mut self, host: HostId, release: &IndexId) {
+        if !self.host(host).disk.get(release).is_some_and(BlockSet::is_full) {
+            self.checks.violated(self.now, Violation::ClaimsWhatIsNotThere { host });
+        }
     }
 
     /// Looks at who waits, and at what is claimed.

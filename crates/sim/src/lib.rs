@@ -24,6 +24,7 @@ pub mod scenario;
 pub mod storm;
 pub mod trace;
 pub mod transition;
+mod view;
 mod wan;
 pub mod world;
 
@@ -31,4 +32,5 @@ pub use host::{HostId, HostSpec};
 pub use measure::Measured;
 pub use nature::Nature;
 pub use transition::Transition;
+pub use wan::OriginState;
 pub use world::{SiteSpec, World};

@@ -142,22 +142,6 @@ impl World {
         id
     }
 
-    /// How long it has run.
-    #[must_use]
-    pub fn now(&self) -> Time {
-        self.now
-    }
-
-    /// The site's machines.
-    pub fn ids(&self) -> impl Iterator<Item = HostId> + use<> {
-        (0..u32::try_from(self.hosts.len()).unwrap_or(u32::MAX)).map(HostId)
-    }
-
-    /// The releases, in the order in which they were published.
-    pub fn releases(&self) -> impl Iterator<Item = IndexId> + '_ {
-        self.releases.iter().map(|release| release.id)
-    }
-
     /// What stands outside and watches.
     #[must_use]
     pub fn checks(&self) -> &Checks {
@@ -217,38 +201,12 @@ impl World {
         self.now = end;
     }
 
-    /// Whether everybody who runs, is honest and wants the releases has all of them.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        let all = self.releases.len();
-        let lacking =
-            |host: &&Host| host.runs() && host.is_honest() && host.spec.wanted && host.completed.len() < all;
-        !self.hosts.iter().any(|host| lacking(&host))
-    }
-
-    /// The live hosts that say that they use the WAN.
-    #[must_use]
-    pub fn fetchers(&self) -> Vec<HostId> {
-        let live = self.hosts.iter().filter(|host| host.runs() && host.exchange.is_fetcher());
-        live.map(|host| host.id).collect()
-    }
-
-    /// What one sees who looks at all screens.
-    #[must_use]
-    pub fn picture(&self) -> String {
-        crate::trace::picture(self)
-    }
-
     pub(crate) fn host(&self, id: HostId) -> &Host {
         &self.hosts[id.index()]
     }
 
     pub(crate) fn host_mut(&mut self, id: HostId) -> &mut Host {
         &mut self.hosts[id.index()]
-    }
-
-    pub(crate) fn release(&self, id: &IndexId) -> Option<&Release> {
-        self.releases.iter().find(|release| release.id == *id)
     }
 
     /// Whether a host still runs as it did then.
