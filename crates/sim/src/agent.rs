@@ -51,7 +51,8 @@ impl World {
             Action::Cancel { transfer } => self.cancel(id, transfer),
             Action::Note { node, note } => {
                 let to = HostId::of(&node);
-                let note = self.host(id).spec.nature.twist_note(note, None);
+                let host = self.host(id);
+                let note = host.spec.nature.twist_note(note, &host.disk);
                 if let Some(link) = self.link(id, to) {
                     self.send(link, Message::Note(note));
                 }

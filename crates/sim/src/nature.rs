@@ -1,7 +1,8 @@
 //! How hostile members behave. They run the real exchange, and what it says and does is twisted.
 
 use crate::lan::Content;
-use branchmesh_wire::{BlockSet, Note, Role, Runs, Status};
+use branchmesh_wire::{BlockSet, IndexId, Note, Role, Runs, Status};
+use std::collections::BTreeMap;
 
 /// How a host behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,8 @@ impl Nature {
         !matches!(self, Self::Liar)
     }
 
-    /// What it says instead of a note.
-    pub(crate) fn twist_note(self, note: Note, held: Option<&BlockSet>) -> Note {
+    /// What it says instead of a note, with this on its `disk`.
+    pub(crate) fn twist_note(self, note: Note, disk: &BTreeMap<IndexId, BlockSet>) -> Note {
         match (self, note) {
             (Self::Liar | Self::Poisoner, Note::Have { release, blocks }) => {
                 Note::Have { release, blocks: BlockSet::full(blocks.capacity()) }
@@ -62,7 +63,7 @@ impl Nature {
             (Self::Liar | Self::Poisoner, Note::Gained { release, .. }) => {
                 Note::Gained { release, blocks: Runs::pack(0..1).remove(0) }
             }
-            (Self::Flooder, Note::Gained { release, blocks }) => match held {
+            (Self::Flooder, Note::Gained { release, blocks }) => match disk.get(&release) {
                 Some(held) => Note::Have { release, blocks: held.clone() },
                 None => Note::Gained { release, blocks },
             },
