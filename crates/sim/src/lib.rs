@@ -8,7 +8,7 @@
 //!   [`nature`] twists what hostile members say,
 //! * [`checks`] stand outside: they know what is really where, and believe nothing that an exchange reports,
 //! * [`measure`] compares with the physical bound; [`scenario`] names the runs that figures are about; [`storm`]
-//!   makes random ones, and makes a failing one smaller; [`trace`] tells what happened.
+//!   makes random ones, and makes a failing one smaller; [`seeds`] runs many; [`trace`] tells what happened.
 //!
 //! Not simulated: packets (a block travels whole), the index (it takes a fixed time), and how fast a processor is.
 
@@ -21,6 +21,7 @@ pub mod measure;
 pub mod nature;
 pub mod release;
 pub mod scenario;
+pub mod seeds;
 pub mod storm;
 pub mod trace;
 pub mod transition;

@@ -3,16 +3,12 @@
 
 mod figures;
 
-use branchmesh_sim::storm::{Storm, Verdict, Weather};
-use clap::Parser;
-use std::{
-    ops::Range,
-    process::ExitCode,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use branchmesh_sim::{
+    seeds,
+    storm::{Storm, Verdict, Weather},
 };
+use clap::Parser;
+use std::{ops::Range, process::ExitCode};
 
 /// Runs virtual sites through storms of faults, each from a seed, and says which ended badly.
 #[derive(Parser)]
@@ -39,6 +35,9 @@ struct Options {
     /// How many hosts of a hundred are hostile from the start
     #[arg(long, value_name = "N", default_value_t = 10)]
     hostile: u32,
+    /// Nobody becomes hostile in the course of it
+    #[arg(long)]
+    steady: bool,
     /// With --seed: write everything that happens to standard output
     #[arg(long, conflicts_with = "seeds")]
     trace: bool,
@@ -54,6 +53,7 @@ fn main() -> ExitCode {
         blocks: options.blocks.max(1),
         transitions: options.transitions,
         hostile_percent: options.hostile,
+        turns: !options.steady,
     };
     let is_well = match (options.seed, options.seeds) {
         (Some(seed), _) => one(&Storm::of_seed(seed, &weather), options.trace, options.minimise),
@@ -77,25 +77,12 @@ fn one(storm: &Storm, trace: bool, minimise: bool) -> bool {
 }
 
 /// All storms of a range, on all cores.
-fn many(seeds: Range<u64>, weather: &Weather) -> bool {
-    let (next, done) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        break;
-                    }
-                    let verdict = Storm::of_seed(seed, weather).run();
-                    say(seed, &verdict);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push(verdict);
-                }
-            });
-        }
+fn many(range: Range<u64>, weather: &Weather) -> bool {
+    let done = seeds::on_all_cores(range, |seed| {
+        let verdict = Storm::of_seed(seed, weather).run();
+        say(seed, &verdict);
+        verdict
     });
-    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     let bad = done.iter().filter(|verdict| !verdict.is_well()).count();
     let mut amplification: Vec<f64> = done.iter().map(|verdict| verdict.amplification).collect();
     amplification.sort_by(f64::total_cmp);

@@ -48,11 +48,13 @@ pub struct Weather {
     pub transitions: u32,
     /// Hosts of a hundred that are hostile from the start.
     pub hostile_percent: u32,
+    /// Whether others become hostile in the course of it.
+    pub turns: bool,
 }
 
 impl Default for Weather {
     fn default() -> Self {
-        Self { hosts: 7, blocks: 200, transitions: 16, hostile_percent: 10 }
+        Self { hosts: 7, blocks: 200, transitions: 16, hostile_percent: 10, turns: true }
     }
 }
 
@@ -85,7 +87,7 @@ impl Storm {
         let hosts = (0..weather.hosts).map(|_| host(&mut rng, weather)).collect();
         let steps = (0..weather.transitions).map(|_| {
             let wait = Duration::from_millis(rng.random_range(0..WAIT_MAX));
-            (wait, transition(&mut rng, weather.hosts))
+            (wait, transition(&mut rng, weather))
         });
         let steps = steps.collect();
         Self { seed, hosts, blocks: weather.blocks, steps }
@@ -196,9 +198,9 @@ fn hostile(rng: &mut ChaCha8Rng) -> Nature {
     Nature::HOSTILE[rng.random_range(0..Nature::HOSTILE.len())]
 }
 
-fn transition(rng: &mut ChaCha8Rng, hosts: u32) -> Transition {
-    let id = HostId(rng.random_range(0..hosts));
-    match rng.random_range(0..24) {
+fn transition(rng: &mut ChaCha8Rng, weather: &Weather) -> Transition {
+    let id = HostId(rng.random_range(0..weather.hosts));
+    match rng.random_range(0..if weather.turns { 25 } else { 24 }) {
         0 | 1 => Transition::Kill(id),
         2 | 3 => Transition::KillFetchers,
         4 | 5 => Transition::CutPower(id),
@@ -216,6 +218,63 @@ fn transition(rng: &mut ChaCha8Rng, hosts: u32) -> Transition {
         20 => Transition::DiskFree(id),
         21 => Transition::DiskSlow(id, rng.random_range(DISK_MIN..DISK_MIN * 100)),
         22 => Transition::DiskRots(id, rng.random_range(2..50)),
-        _ => Transition::Publish(rng.random_range(2..20)),
+        23 => Transition::Publish(rng.random_range(2..20)),
+        // For good: whom it cheated distrusts it for longer than a storm lasts.
+        _ => Transition::Turn(id, hostile(rng)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use branchmesh_wire::WanPolicy;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Only the first host may use the WAN, and soon does not any more.
+    fn failing() -> Storm {
+        let mut storm = Storm {
+            seed: 1,
+            hosts: vec![HostSpec::default(); 3],
+            blocks: 20,
+            steps: vec![
+                (100 * MS, Transition::DiskSlow(HostId(0), 1_000_000)),
+                (100 * MS, Transition::Heal),
+                (1000 * MS, Transition::Turn(HostId(0), Nature::Usurper)),
+                (100 * MS, Transition::OriginMended),
+                (100 * MS, Transition::Kill(HostId(1))),
+                (100 * MS, Transition::DiskFree(HostId(2))),
+            ],
+        };
+        storm.hosts[1..].iter_mut().for_each(|host| host.wan = WanPolicy::Never);
+        storm
+    }
+
+    #[test]
+    fn a_failing_storm_becomes_small_and_still_fails() {
+        let storm = failing();
+        assert!(!storm.run().is_well());
+        let smallest = storm.minimised();
+        // What is left happens when it did.
+        assert_eq!(smallest.steps, [(1200 * MS, Transition::Turn(HostId(0), Nature::Usurper))]);
+        assert!(!smallest.run().is_well());
+        assert_eq!((smallest.seed, smallest.blocks, smallest.hosts.len()), (1, 20, 3));
+    }
+
+    #[test]
+    fn a_storm_that_ends_well_stays_as_it_is() {
+        let mut storm = failing();
+        storm.steps.remove(2);
+        assert!(storm.run().is_well());
+        assert_eq!(storm.minimised().steps, storm.steps);
+    }
+
+    #[test]
+    fn a_traced_run_is_the_same_run() {
+        let storm =
+            Storm::of_seed(3, &Weather { hosts: 3, blocks: 20, transitions: 4, ..Weather::default() });
+        let (verdict, text) = storm.run_traced();
+        assert_eq!(verdict.trace, storm.run().trace);
+        assert_eq!(text.matches("***").count(), storm.steps.len() + 3 + 3 * storm.hosts.len());
     }
 }

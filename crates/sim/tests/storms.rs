@@ -2,7 +2,10 @@
 //!
 //! `branchmesh-sim --seeds 0..100000` runs more of them; `branchmesh-sim --seed N --minimise --trace` tells what happened.
 
-use branchmesh_sim::storm::{Storm, Weather};
+use branchmesh_sim::{
+    seeds,
+    storm::{Storm, Weather},
+};
 
 /// Storms in CI.
 const STORMS: u64 = 300;
@@ -20,7 +23,8 @@ fn after_any_storm_the_site_ends_with_everything() {
 
 #[test]
 fn after_a_storm_of_a_larger_and_more_hostile_site_too() {
-    let weather = Weather { hosts: 20, blocks: 100, transitions: 40, hostile_percent: 40 };
+    // Hostile members are nearly as many as honest ones already: none may turn.
+    let weather = Weather { hosts: 20, blocks: 100, transitions: 40, hostile_percent: 40, turns: false };
     let (_, bad) = storms(0..STORMS / 10, &weather);
     assert!(bad.is_empty(), "{bad:#?}");
 }
@@ -32,14 +36,11 @@ fn a_seed_gives_the_same_run_each_time() {
     assert_ne!(run(7), run(8));
 }
 
-fn storms(seeds: std::ops::Range<u64>, weather: &Weather) -> (Vec<f64>, Vec<String>) {
-    let (mut amplification, mut bad) = (Vec::new(), Vec::new());
-    for seed in seeds {
-        let verdict = Storm::of_seed(seed, weather).run();
-        amplification.push(verdict.amplification);
-        if let Some(first) = verdict.wrong.first() {
-            bad.push(format!("seed {seed} with {weather:?}: {first}"));
-        }
-    }
-    (amplification, bad)
+fn storms(range: std::ops::Range<u64>, weather: &Weather) -> (Vec<f64>, Vec<String>) {
+    let verdicts = seeds::on_all_cores(range.clone(), |seed| Storm::of_seed(seed, weather).run());
+    let bad = range.zip(&verdicts).filter_map(|(seed, verdict)| {
+        let first = verdict.wrong.first()?;
+        Some(format!("seed {seed} with {weather:?}: {first}"))
+    });
+    (verdicts.iter().map(|verdict| verdict.amplification).collect(), bad.collect())
 }
