@@ -17,7 +17,9 @@ use crate::{
 };
 use branchmesh_exchange::{AddReleaseError, Misbehaviour, Time, TransferId};
 use branchmesh_wire::{BlockSet, IndexId, limits::REQUEST_BLOCKS_MAX};
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
+
+pub use crate::violation::Violation;
 
 /// Between two looks at who waits.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -60,79 +62,6 @@ struct Fetch {
     issued: Time,
     release: IndexId,
     blocks: Vec<u32>,
-}
-
-/// Something that must not be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// A block was fetched over the WAN although a member in reach held it.
-    FetchedThoughHeld {
-        /// Who fetched.
-        host: HostId,
-        /// The block.
-        block: u32,
-        /// Who held it.
-        holder: HostId,
-    },
-    /// A block was fetched over the WAN although another member was fetching it.
-    FetchedTwice {
-        /// Who fetched.
-        host: HostId,
-        /// The block.
-        block: u32,
-        /// Who was fetching it already.
-        other: HostId,
-    },
-    /// A host got nothing for too long while a source was in reach.
-    Waits {
-        /// Who waits.
-        host: HostId,
-        /// Who holds what it lacks; `None` for the origin.
-        holder: Option<HostId>,
-    },
-    /// A limit was passed.
-    Limit {
-        /// Who passed it.
-        host: HostId,
-        /// Which.
-        what: &'static str,
-    },
-    /// An exchange claims to hold a block that is not on its disk.
-    ClaimsWhatIsNotThere {
-        /// Who.
-        host: HostId,
-    },
-    /// An exchange complained about an honest member, or refused what its agent rightly told it.
-    HonestAccused {
-        /// Of what.
-        complaint: String,
-    },
-    /// A timer that is not in the future.
-    TimerInThePast {
-        /// Whose.
-        host: HostId,
-    },
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FetchedThoughHeld { host, block, holder } => {
-                write!(f, "{host} fetches block {block} over the WAN, which {holder} holds")
-            }
-            Self::FetchedTwice { host, block, other } => {
-                write!(f, "{host} fetches block {block} over the WAN, which {other} is fetching")
-            }
-            Self::Waits { host, holder: Some(holder) } => {
-                write!(f, "{host} waits, and {holder} holds what it lacks")
-            }
-            Self::Waits { host, holder: None } => write!(f, "{host} waits, and the origin has what it lacks"),
-            Self::Limit { host, what } => write!(f, "{host} passes a limit: {what}"),
-            Self::ClaimsWhatIsNotThere { host } => write!(f, "{host} claims a block that is not on its disk"),
-            Self::HonestAccused { complaint } => write!(f, "an honest member is accused: {complaint}"),
-            Self::TimerInThePast { host } => write!(f, "{host} wants to be woken in the past"),
-        }
-    }
 }
 
 impl Default for Checks {
@@ -402,3 +331,6 @@ impl World {
         (is_up && is_long && !crosses).then_some(Violation::Waits { host: host.id, holder: None })
     }
 }
+
+#[cfg(test)]
+mod tests;

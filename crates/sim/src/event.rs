@@ -127,3 +127,22 @@ impl Ord for Entry {
         (self.at, self.number).cmp(&(other.at, other.number))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_planned_for_one_moment_happens_in_the_order_of_the_plan() {
+        let at = |ms| Time::after_start(Duration::from_millis(ms));
+        let mut queue = Queue::default();
+        for (number, ms) in [(0, 20), (1, 10), (2, 20), (3, 10), (4, 5)] {
+            queue.plan(at(ms), Event::Timer((HostId(number), 0)));
+        }
+        assert_eq!(queue.next_at(), Some(at(5)));
+        let popped = std::iter::from_fn(|| queue.pop()).map(|(_, event)| event.host().unwrap().0);
+        assert_eq!(popped.collect::<Vec<_>>(), [4, 1, 3, 0, 2]);
+        assert_eq!(queue.planned(), 5);
+    }
+}

@@ -296,3 +296,120 @@ pub(crate) fn duration(bytes: u64, rate: u64) -> Duration {
     let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{host::HostSpec, release::Release, transition::Transition, world::SiteSpec};
+
+    const ONE: HostId = HostId(0);
+    const OTHER: HostId = HostId(1);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Two that are connected, of which the second holds a release; before anybody has learned of it.
+    fn pair() -> (World, IndexId, Link) {
+        let mut world = World::new(1, SiteSpec::default());
+        let release = world.publish(Release::of_blocks("release 1", 64));
+        world.add(HostSpec { wanted: false, ..HostSpec::default() });
+        world.add(HostSpec { holds: vec![release], ..HostSpec::default() });
+        world.run_for(ms(500));
+        let number = world.host(ONE).links[&OTHER];
+        assert_eq!(world.host(OTHER).links[&ONE], number);
+        (world, release, Link { from: ONE, to: OTHER, number })
+    }
+
+    /// Asks for a block each, in this order.
+    fn ask(world: &mut World, link: Link, release: IndexId, transfers: &[u64]) {
+        for transfer in transfers.iter().copied().map(TransferId) {
+            world.send(link, Message::Request { transfer, release, blocks: vec![1] });
+        }
+    }
+
+    fn waiting(world: &World) -> Vec<u64> {
+        let lanes = world.host(OTHER).up.lanes.values().flatten();
+        lanes.map(|parcel| parcel.transfer.0).collect()
+    }
+
+    #[test]
+    fn a_port_passes_bytes_at_its_rate_one_after_the_other() {
+        let at = |ms| Time::after_start(Duration::from_millis(ms));
+        let mut port = Port::default();
+        assert_eq!(port.pass(at(0), 1000, 1000), at(1000));
+        assert_eq!(port.pass(at(500), 500, 1000), at(1500), "it waits for those before it");
+        assert_eq!(port.pass(at(9000), 500, 1000), at(9500), "an idle port saves nothing up");
+        assert_eq!(duration(1, 3), Duration::from_nanos(333_333_333));
+    }
+
+    #[test]
+    fn a_block_takes_its_bytes_through_both_ports() {
+        let (mut world, release, link) = pair();
+        let bytes = world.release(&release).unwrap().bytes_of(1);
+        world.host_mut(ONE).open.insert(TransferId(7));
+        (world.host_mut(ONE).spec.down, world.host_mut(OTHER).spec.up) = (2 * bytes, bytes);
+        ask(&mut world, link, release, &[7]);
+        // There and back, a second to leave, and half a second to arrive.
+        world.run_for(ms(1 + 1000 + 1 + 500 - 1));
+        assert!(world.host(ONE).open.contains(&TransferId(7)));
+        world.run_for(ms(1));
+        assert!(!world.host(ONE).open.contains(&TransferId(7)));
+    }
+
+    #[test]
+    fn peers_take_turns_at_a_port() {
+        let mut uplink = Uplink::default();
+        let parcel = |to: u32, block: u32| Parcel {
+            link: Link { from: HostId(9), to: HostId(to), number: 1 },
+            transfer: TransferId(u64::from(block % 2)),
+            release: IndexId::of(b""),
+            block,
+            content: Content::Good,
+            bytes: 1,
+            is_last: false,
+        };
+        for (to, block) in [(1, 0), (1, 1), (1, 2), (2, 3), (3, 4), (3, 5)] {
+            uplink.push(parcel(to, block));
+        }
+        uplink.cancel(HostId(3), Some(TransferId(0)));
+        let sent = std::iter::from_fn(|| uplink.next()).map(|parcel| parcel.block);
+        assert_eq!(sent.collect::<Vec<_>>(), [0, 3, 5, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_sent_during_a_short_partition_arrives_after_it_and_in_order() {
+        let (mut world, release, link) = pair();
+        world.apply(&Transition::Split(1));
+        ask(&mut world, link, release, &[7, 8, 9]);
+        world.run_for(IDLE_TIMEOUT / 2);
+        assert_eq!(world.requests_received(OTHER), 0);
+        world.apply(&Transition::Heal);
+        assert_eq!(world.requests_received(OTHER), 3);
+        // The first is on the wire.
+        assert_eq!(waiting(&world), [8, 9]);
+    }
+
+    #[test]
+    fn what_is_sent_during_a_long_partition_is_lost_with_its_connection() {
+        let (mut world, release, link) = pair();
+        world.apply(&Transition::Split(1));
+        ask(&mut world, link, release, &[7]);
+        world.run_for(IDLE_TIMEOUT + ms(100));
+        assert!(world.host(ONE).links.is_empty() && world.host(OTHER).links.is_empty());
+        world.apply(&Transition::Heal);
+        world.run_for(2 * MEET_AGAIN);
+        assert!(world.host(ONE).links[&OTHER] > link.number, "the next connection is another one");
+        assert_eq!(world.requests_received(OTHER), 0);
+    }
+
+    #[test]
+    fn what_was_sent_to_one_that_was_killed_is_lost() {
+        let (mut world, release, link) = pair();
+        ask(&mut world, link, release, &[7]);
+        world.apply(&Transition::Kill(OTHER));
+        world.apply(&Transition::Start(OTHER));
+        world.run_for(ms(500));
+        assert_eq!(world.requests_received(OTHER), 0);
+    }
+}

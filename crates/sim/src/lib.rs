@@ -26,6 +26,7 @@ pub mod storm;
 pub mod trace;
 pub mod transition;
 mod view;
+mod violation;
 mod wan;
 pub mod world;
 

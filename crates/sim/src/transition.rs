@@ -173,3 +173,62 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::Event, release::Release, world::SiteSpec};
+
+    const ONE: HostId = HostId(0);
+
+    #[test]
+    fn what_happens_to_a_sleeping_host_happens_when_it_wakes() {
+        let mut world = World::new(1, SiteSpec::default());
+        let release = world.publish(Release::of_blocks("release 1", 8));
+        world.apply(&Transition::Origin(OriginState::Down));
+        world.add(HostSpec::default());
+        world.add(HostSpec::default());
+        world.run_for(Duration::from_secs(1));
+        world.apply(&Transition::Sleep(ONE));
+        world.after(Duration::from_secs(1), Event::Index { host: (ONE, 0), release });
+        world.run_for(Duration::from_secs(10));
+        assert!(world.report(ONE, &release).is_none());
+        assert!(world.host(HostId(1)).links.is_empty(), "the other one has noticed");
+        world.apply(&Transition::Wake(ONE));
+        assert!(world.report(ONE, &release).is_some());
+        assert_eq!(world.host(ONE).known.get(&release), Some(&world.now()));
+        world.run_for(Duration::from_secs(1));
+        assert!(world.host(ONE).links.contains_key(&HostId(1)));
+    }
+
+    #[test]
+    fn what_was_meant_for_a_host_before_it_was_killed_does_not_happen() {
+        let mut world = World::new(1, SiteSpec::default());
+        let release = world.publish(Release::of_blocks("release 1", 8));
+        world.apply(&Transition::Origin(OriginState::Down));
+        world.add(HostSpec::default());
+        world.after(Duration::from_secs(1), Event::Index { host: (ONE, 0), release });
+        world.apply(&Transition::Kill(ONE));
+        world.apply(&Transition::Start(ONE));
+        world.run_for(Duration::from_secs(5));
+        assert!(world.report(ONE, &release).is_none());
+    }
+
+    #[test]
+    fn what_makes_no_sense_does_nothing() {
+        let mut world = World::new(1, SiteSpec::default());
+        world.add(HostSpec::default());
+        let nobody = HostId(7);
+        for transition in [
+            Transition::Start(ONE),
+            Transition::Wake(ONE),
+            Transition::Kill(nobody),
+            Transition::Turn(nobody, Nature::Liar),
+            Transition::DiskRots(nobody, 1),
+            Transition::Publish(1),
+        ] {
+            world.apply(&transition);
+        }
+        assert_eq!((world.host(ONE).life, world.releases().count()), (0, 0));
+    }
+}

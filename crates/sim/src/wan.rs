@@ -143,3 +143,71 @@ impl World {
         self.with(host.0, |exchange| exchange.handle_origin_poll(now, is_up));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{host::HostSpec, release::Release, transition::Transition, world::SiteSpec};
+    use std::time::Duration;
+
+    const ONE: HostId = HostId(0);
+
+    /// Two hosts that each fetch three blocks now.
+    fn site() -> (World, IndexId) {
+        let mut world = World::new(1, SiteSpec::default());
+        let release = world.publish(Release::of_blocks("release 1", 64));
+        for number in 0..2 {
+            let host = world.add(HostSpec::default());
+            let (transfer, first) = (TransferId(1_000_000), number * 3);
+            world.host_mut(host).open.insert(transfer);
+            let blocks = (first..first + 3).collect();
+            world.open_stream(Stream { host: (host, 0), transfer, release, blocks });
+        }
+        (world, release)
+    }
+
+    fn crossed(world: &World, release: &IndexId) -> Vec<u32> {
+        world.checks.crossings(release).into_keys().collect()
+    }
+
+    fn time_of(world: &World, release: &IndexId, blocks: &[u32]) -> Duration {
+        let release = world.release(release).unwrap();
+        duration(blocks.iter().map(|block| release.bytes_of(*block)).sum(), world.spec.wan_rate)
+    }
+
+    #[test]
+    fn the_line_passes_bytes_at_its_rate_and_its_streams_take_turns() {
+        let (mut world, release) = site();
+        let (half, all) =
+            (time_of(&world, &release, &[0, 3, 1]), time_of(&world, &release, &[0, 1, 2, 3, 4, 5]));
+        world.run_for(half + Duration::from_micros(1));
+        assert_eq!(crossed(&world, &release), [0, 1, 3]);
+        world.run_for(all - half - Duration::from_micros(3));
+        assert_eq!(crossed(&world, &release).len(), 5);
+        world.run_for(Duration::from_micros(3));
+        assert_eq!(crossed(&world, &release).len(), 6);
+        assert_eq!(world.checks.crossings_total(&release), 6);
+    }
+
+    #[test]
+    fn a_fetch_that_was_cancelled_leaves_the_line_to_the_others() {
+        let (mut world, release) = site();
+        world.line.cancel(ONE, None);
+        world.run_for(time_of(&world, &release, &[0, 3, 4, 5]) + Duration::from_micros(4));
+        // The block that was on its way cannot be stopped.
+        assert_eq!(crossed(&world, &release), [0, 3, 4, 5]);
+    }
+
+    #[test]
+    fn an_origin_that_stalls_goes_on_where_it_was_and_one_that_went_down_does_not() {
+        for (state, blocks) in [(OriginState::Stalls, 6), (OriginState::Down, 1)] {
+            let (mut world, release) = site();
+            world.apply(&Transition::Origin(state));
+            world.run_for(Duration::from_secs(1));
+            assert_eq!(crossed(&world, &release), [0], "what was on the line arrives");
+            world.apply(&Transition::Origin(OriginState::Up));
+            world.run_for(Duration::from_millis(300));
+            assert_eq!(crossed(&world, &release).len(), blocks, "{state:?}");
+        }
+    }
+}
