@@ -1,7 +1,7 @@
 //! The figures of `docs/benchmarks.md`, on an idle machine, as root:
 //!
 //! ```text
-//! cargo bench -p branchmesh-tests --bench figures                      # all of them, some five minutes
+//! cargo bench -p branchmesh-tests --bench figures                      # all of them, some eight minutes
 //! cargo bench -p branchmesh-tests --bench figures -- publishing 8      # publishing, and the spread to 8 clients
 //! cargo bench -p branchmesh-tests --bench figures -- lan               # spreads on a LAN without a way out
 //! ```

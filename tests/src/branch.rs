@@ -201,7 +201,12 @@ impl Branch {
         self.nginx.accesses()
     }
 
-    fn folder(&self, name: &str) -> PathBuf {
+    /// A folder for files of a test, made if it is not there.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> PathBuf {
         let folder = self.scratch.path().join(name);
         fs::create_dir_all(&folder)
             .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));

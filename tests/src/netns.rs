@@ -14,6 +14,7 @@
 use crate::{counters, place::Place, run::run};
 use std::{
     fs,
+    net::IpAddr,
     path::Path,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -32,6 +33,16 @@ const QUEUE: &str = "100ms";
 pub const ORIGIN_ADDRESS: &str = "10.77.0.1";
 /// Last part of the first client's address: `10.78.0.11`.
 const FIRST_CLIENT: usize = 11;
+
+/// The address of a site's `number`th client, counted from 0.
+///
+/// # Panics
+/// If no site has so many.
+#[must_use]
+pub fn client_address(number: usize) -> IpAddr {
+    let last = u8::try_from(FIRST_CLIENT + number).expect("a site is one subnet of 256 addresses");
+    [10, 78, 0, last].into()
+}
 
 /// What the links of an office carry.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +114,7 @@ impl Site {
         let client = self.host(&format!("pc{number}"));
         make_host(&client);
         ip(&format!("-n {client} link add lan0 type veth peer name {port} netns {switch}"));
-        up(&client, "lan0", Some(&format!("10.78.0.{number}/24")));
+        up(&client, "lan0", Some(&format!("{}/24", client_address(self.clients - 1))));
         plug(&switch, &port);
         shape(&client, "lan0", self.links.lan_mbit);
         shape(&switch, &port, self.links.lan_mbit);

@@ -255,6 +255,12 @@ impl Node {
         self.agent().stop(STOP_LIMIT)
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Its agent.
     ///
     /// # Panics

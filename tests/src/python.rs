@@ -6,12 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// An interpreter that has all of `modules`: that of `target/test-tools`, or the system's.
+/// An interpreter that has all of `modules`: that of `target/test-tools`, or the system's, also where the search path
+/// has another one before it.
 #[must_use]
 pub fn with_modules(modules: &[&str]) -> Option<PathBuf> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-tools");
     let own = tools.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    [own, "python3".into(), "python".into()].into_iter().find(|python| has_modules(python, modules))
+    let others = ["python3", "python", "/usr/bin/python3"].map(PathBuf::from);
+    [own].into_iter().chain(others).find(|python| has_modules(python, modules))
 }
 
 fn has_modules(python: &Path, modules: &[&str]) -> bool {

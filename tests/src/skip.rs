@@ -72,9 +72,12 @@ impl Need {
             Self::Program(name) => {
                 find_program(name).is_none().then(|| format!("the program {name} is not installed"))
             }
-            Self::Python(modules) => python::with_modules(modules)
-                .is_none()
-                .then(|| format!("there is no python with {} (tests/requirements.txt)", modules.join(", "))),
+            Self::Python(modules) => python::with_modules(modules).is_none().then(|| {
+                format!(
+                    "there is no python with {} (tests/requirements.txt, or a package of the system)",
+                    modules.join(", ")
+                )
+            }),
         }
     }
 }
