@@ -46,6 +46,8 @@ enum Command {
     Demote(commands::channel::Demote),
     /// Shows what an update costs, before it is rolled out
     Diff(commands::diff::Diff),
+    /// Shows what a rollout costs every site in bytes and time, with and without the mesh
+    Plan(commands::plan::MakePlan),
     /// Puts releases into a folder for sites without a line
     Export(commands::export::Export),
     /// Makes the organisation's certificate authority and device certificates
@@ -84,6 +86,7 @@ impl Command {
             | Self::Promote(_)
             | Self::Demote(_)
             | Self::Diff(_)
+            | Self::Plan(_)
             | Self::Export(_)
             | Self::Ca(_)
             | Self::Status(_)
@@ -120,6 +123,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Promote(promote) => promote.run().await,
         Command::Demote(demote) => demote.run().await,
         Command::Diff(diff) => diff.run().await,
+        Command::Plan(plan) => plan.run().await,
         Command::Export(export) => export.run().await,
         Command::Ca(ca) => ca.run(),
         Command::Agent(agent) => agent.run().await,

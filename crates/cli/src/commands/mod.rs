@@ -8,6 +8,7 @@ pub mod export;
 pub mod get;
 pub mod have;
 pub mod import;
+pub mod plan;
 pub mod publish;
 pub mod repo;
 pub mod status;

@@ -1,4 +1,5 @@
-//! Values of settings as administrators write them: rates, spans of time, shares of a disk.
+//! Values as administrators write them: rates, sizes, spans of time, shares of a disk. An agent's settings and a
+//! planner's file are read by the same rules.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{fmt, str::FromStr, time::Duration};
@@ -21,6 +22,10 @@ pub struct Rate(pub Option<u64>);
 /// A span of time: `"60s"`, `"5min"`, `"2h"`, `"1d"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
+
+/// An amount of data: `"12 GiB"`, `"500MB"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size(pub u64);
 
 /// Space on a disk: a share of it (`"10%"`) or an amount (`"10GB"`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,20 +103,38 @@ impl FromStr for Space {
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let fail = || UnitError { text: text.into(), expected: r#"space such as "10%", "10GB" or "500MB""# };
         let (number, unit) = split_number(text).ok_or_else(fail)?;
-        let per_unit = match unit {
-            "%" if number <= 100.0 => return Ok(Self::Percent(number as u8)),
-            "B" | "" => 1.0,
-            "kB" | "KB" => 1e3,
-            "MB" => 1e6,
-            "GB" => 1e9,
-            "TB" => 1e12,
-            "KiB" => 1024.0,
-            "MiB" => 1_048_576.0,
-            "GiB" => 1_073_741_824.0,
-            _ => return Err(fail()),
-        };
-        Ok(Self::Bytes((number * per_unit) as u64))
+        if unit == "%" && number <= 100.0 {
+            return Ok(Self::Percent(number as u8));
+        }
+        amount(number, unit).map(Self::Bytes).ok_or_else(fail)
     }
+}
+
+impl FromStr for Size {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let fail = || UnitError { text: text.into(), expected: r#"a size such as "12GiB" or "500MB""# };
+        let (number, unit) = split_number(text).ok_or_else(fail)?;
+        amount(number, unit).map(Self).ok_or_else(fail)
+    }
+}
+
+/// Bytes of so many units; none for a unit that is not one of an amount.
+fn amount(number: f64, unit: &str) -> Option<u64> {
+    let per_unit = match unit {
+        "B" | "" => 1.0,
+        "kB" | "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        "GiB" => 1_073_741_824.0,
+        "TiB" => 1_099_511_627_776.0,
+        _ => return None,
+    };
+    Some((number * per_unit) as u64)
 }
 
 /// Splits `"20 Mbit/s"` into its finite, non-negative number and its unit.
@@ -131,7 +154,7 @@ macro_rules! deserialize_from_text {
         }
     )*};
 }
-deserialize_from_text!(Rate, Span, Space);
+deserialize_from_text!(Rate, Size, Span, Space);
 
 #[cfg(test)]
 mod tests {
@@ -146,6 +169,8 @@ mod tests {
         assert_eq!("5 min".parse::<Span>().unwrap(), Span(Duration::from_secs(300)));
         assert_eq!("10%".parse::<Space>().unwrap(), Space::Percent(10));
         assert_eq!("2GiB".parse::<Space>().unwrap(), Space::Bytes(2 << 30));
+        assert_eq!("12 GiB".parse::<Size>().unwrap(), Size(12 << 30));
+        assert_eq!("1.5 TiB".parse::<Size>().unwrap(), Size(3 << 39));
     }
 
     #[test]
@@ -158,5 +183,8 @@ mod tests {
         assert!("60".parse::<Span>().is_err());
         assert!("0s".parse::<Span>().is_err());
         assert!("101%".parse::<Space>().is_err());
+        for text in ["", "10%", "large", "12 bananas"] {
+            assert!(text.parse::<Size>().unwrap_err().to_string().contains("12GiB"), "{text:?}");
+        }
     }
 }
