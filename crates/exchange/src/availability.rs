@@ -108,7 +108,7 @@ impl Availability {
     }
 
     /// The neighbours that have told theirs and lack something, in the order of their ids.
-    pub(crate) fn lacking(&self) -> impl Iterator<Item = &NodeId> + Clone {
+    pub(crate) fn lacking(&self) -> impl Iterator<Item = &NodeId> {
         let all = self.missing.capacity();
         self.views.iter().filter(move |(_, view)| view.map.len() < all).map(|(node, _)| node)
     }
@@ -116,22 +116,37 @@ impl Availability {
     /// `node` holds exactly `map` (of the right size).
     pub(crate) fn replace(&mut self, node: NodeId, map: &BlockSet, credited: bool) {
         self.forget(&node);
-        self.views.insert(node, View::empty(self.missing.capacity(), self.copies.len(), credited));
+        let mut view = View::new(map.clone(), self.copies.len(), credited);
         for (segment, blocks) in segments_of(&self.ends) {
             for block in map.iter_range(blocks) {
-                self.claim(node, block, segment);
+                if self.missing.contains(block) {
+                    view.add_useful(segment);
+                }
+                if credited {
+                    self.count_in(block, segment);
+                }
             }
         }
+        self.views.insert(node, view);
     }
 
     /// `node` holds `block` too. Returns whether that is new.
     pub(crate) fn gain(&mut self, node: NodeId, block: u32) -> bool {
-        let new = block < self.missing.capacity()
-            && self.views.get(&node).is_some_and(|view| !view.map.contains(block));
-        if new {
-            self.claim(node, block, self.segment_of(block));
+        if block >= self.missing.capacity() {
+            return false;
         }
-        new
+        let segment = self.segment_of(block);
+        let Some(view) = self.views.get_mut(&node) else { return false };
+        if !view.map.insert(block) {
+            return false;
+        }
+        if self.missing.contains(block) {
+            view.add_useful(segment);
+        }
+        if view.credited {
+            self.count_in(block, segment);
+        }
+        true
     }
 
     /// `node` does not hold `block` after all.
@@ -258,18 +273,6 @@ impl Availability {
         u32::try_from(self.ends.len()).expect("no more segments than blocks")
     }
 
-    fn claim(&mut self, node: NodeId, block: u32, segment: u32) {
-        let missing = self.missing.contains(block);
-        let Some(view) = self.views.get_mut(&node) else { return };
-        view.map.insert(block);
-        if missing {
-            view.add_useful(segment);
-        }
-        if view.credited {
-            self.count_in(block, segment);
-        }
-    }
-
     fn count_in(&mut self, block: u32, segment: u32) {
         self.holders[block as usize] += 1;
         if !self.missing.contains(block) {
@@ -362,13 +365,9 @@ impl Availability {
 }
 
 impl View {
-    fn empty(blocks: u32, segments: usize, credited: bool) -> Self {
-        Self {
-            map: BlockSet::empty(blocks),
-            credited,
-            useful: vec![0; segments],
-            useful_segments: BTreeSet::new(),
-        }
+    /// As long as nothing is counted, none of it is useful.
+    fn new(map: BlockSet, segments: usize, credited: bool) -> Self {
+        Self { map, credited, useful: vec![0; segments], useful_segments: BTreeSet::new() }
     }
 
     fn add_useful(&mut self, segment: u32) {

@@ -2,10 +2,7 @@
 
 use crate::{backoff::doubled, config::Timing, time::Time};
 use branchmesh_wire::NodeId;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Neighbours that blocks are exchanged with; protects the memory for have-maps. Beyond, a connection only serves.
 pub const NEIGHBOURS_MAX: usize = 512;
@@ -193,20 +190,14 @@ impl Neighbours {
         self.entries.keys().copied()
     }
 
-    /// Those with room for a request, the one that would deliver first at the front; all, or of some.
-    pub(crate) fn with_room(&self, now: Time, of: Option<BTreeSet<NodeId>>) -> Vec<NodeId> {
-        let rank = |(node, neighbour): (NodeId, &Neighbour)| {
-            (neighbour.room(now) > 0).then(|| (neighbour.time_for(0), node))
-        };
-        let mut ready: Vec<_> = match of {
-            None => self.entries.iter().map(|(node, one)| (*node, one)).filter_map(rank).collect(),
-            Some(some) => {
-                let known = some.into_iter().filter_map(|node| Some((node, self.entries.get(&node)?)));
-                known.filter_map(rank).collect()
-            }
-        };
-        ready.sort_unstable();
-        ready.into_iter().map(|(_, node)| node).collect()
+    /// Those with room for a request, the one that would deliver first at the front.
+    pub(crate) fn with_room(&self, now: Time) -> Vec<NodeId> {
+        ranked(now, self.entries.iter().map(|(node, neighbour)| (*node, neighbour)))
+    }
+
+    /// The same, of some.
+    pub(crate) fn with_room_among(&self, now: Time, some: impl IntoIterator<Item = NodeId>) -> Vec<NodeId> {
+        ranked(now, some.into_iter().filter_map(|node| Some((node, self.entries.get(&node)?))))
     }
 
     /// `node` failed: it is left alone for a while. Returns how often it failed in a row; requests that fail together
@@ -230,4 +221,12 @@ impl Neighbours {
         }
         self.pause_end
     }
+}
+
+/// Those with room for a request, in the order in which they would deliver.
+fn ranked<'a>(now: Time, neighbours: impl Iterator<Item = (NodeId, &'a Neighbour)>) -> Vec<NodeId> {
+    let ready = neighbours.filter(|(_, neighbour)| neighbour.room(now) > 0);
+    let mut ready: Vec<_> = ready.map(|(node, neighbour)| (neighbour.time_for(0), node)).collect();
+    ready.sort_unstable();
+    ready.into_iter().map(|(_, node)| node).collect()
 }

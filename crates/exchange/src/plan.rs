@@ -4,7 +4,6 @@ use crate::{
     action::{Action, Failure, TransferId},
     choice::{self, Share},
     exchange::Exchange,
-    release::Release,
     time::Time,
     transfers::{From, Transfer},
 };
@@ -142,29 +141,37 @@ impl Exchange {
         if hungry.is_empty() {
             return;
         }
-        let mut asking = self.neighbours.with_room(now, ready);
+        let mut asking = match ready {
+            None => self.neighbours.with_room(now),
+            Some(ready) => self.neighbours.with_room_among(now, ready),
+        };
+        if asking.is_empty() {
+            return;
+        }
+        // Requests do not change who wants what.
+        let hungry: Vec<(IndexId, Share)> = hungry.into_iter().map(|(_, id)| (id, self.share(id))).collect();
         while !asking.is_empty() {
-            asking.retain(|node| hungry.iter().any(|(_, release)| self.ask(now, *node, *release)));
-            asking = self.neighbours.with_room(now, Some(asking.into_iter().collect()));
+            asking.retain(|node| hungry.iter().any(|(id, share)| self.ask(now, *node, *id, *share)));
+            asking = self.neighbours.with_room_among(now, asking);
         }
     }
 
-    fn ask(&mut self, now: Time, node: NodeId, id: IndexId) -> bool {
+    fn ask(&mut self, now: Time, node: NodeId, id: IndexId, share: Share) -> bool {
         let Some(release) = self.releases.get(&id) else { return false };
         let room = self.neighbours.get(&node).map_or(0, |neighbour| neighbour.room(now));
         if room == 0 {
             return false;
         }
-        let share = self.share(release);
         let blocks = choice::pick(release, &node, share, room, &mut self.rng);
         self.request(now, node, id, blocks)
     }
 
     /// This node's share of what has one holder.
-    fn share(&self, release: &Release) -> Share {
-        let lacking = release.availability.lacking();
-        let before = lacking.clone().filter(|node| **node < self.config.node).count();
-        Share { place: before as u64, of: lacking.count() as u64 + 1 }
+    fn share(&self, id: IndexId) -> Share {
+        let lacking = self.releases.get(&id).into_iter().flat_map(|release| release.availability.lacking());
+        let (before, all) = lacking
+            .fold((0, 0), |(before, all), node| (before + u64::from(*node < self.config.node), all + 1));
+        Share { place: before, of: all + 1 }
     }
 
     fn request(&mut self, now: Time, node: NodeId, release: IndexId, blocks: Vec<u32>) -> bool {
@@ -196,7 +203,7 @@ impl Exchange {
             .collect();
         for id in ending {
             self.endgame_at = Some(now + ENDGAME_TICK);
-            for node in self.neighbours.with_room(now, None) {
+            for node in self.neighbours.with_room(now) {
                 let Some(neighbour) = self.neighbours.get(&node).filter(|neighbour| neighbour.is_idle())
                 else {
                     continue;

@@ -35,6 +35,8 @@ pub(crate) struct Transfer {
 #[derive(Default)]
 pub(crate) struct Transfers {
     under_way: BTreeMap<TransferId, Transfer>,
+    /// How many of them are from an origin. Most nodes have none, and it is asked after each event.
+    fetches: usize,
     ended: VecDeque<(TransferId, IndexId, From)>,
     last: u64,
 }
@@ -46,6 +48,7 @@ impl Transfers {
     }
 
     pub(crate) fn begin(&mut self, id: TransferId, transfer: Transfer) {
+        self.fetches += usize::from(transfer.from == From::Origin);
         self.under_way.insert(id, transfer);
     }
 
@@ -78,6 +81,7 @@ impl Transfers {
     /// Ends a transfer.
     pub(crate) fn end(&mut self, id: TransferId) -> Option<Transfer> {
         let transfer = self.under_way.remove(&id)?;
+        self.fetches -= usize::from(transfer.from == From::Origin);
         self.ended.push_back((id, transfer.release, transfer.from));
         if self.ended.len() > LINGERING_MAX {
             self.ended.pop_front();
@@ -86,7 +90,7 @@ impl Transfers {
     }
 
     pub(crate) fn fetches(&self) -> impl Iterator<Item = (TransferId, &Transfer)> {
-        self.all().filter(|(_, transfer)| transfer.from == From::Origin)
+        self.all().filter(|(_, transfer)| transfer.from == From::Origin).take(self.fetches)
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
