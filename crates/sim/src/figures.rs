@@ -5,6 +5,9 @@ use branchmesh_sim::scenario::{self, LAN_100, Run, TooLate};
 const MIB: u64 = 1 << 20;
 /// The release that the figures are about: 54 s of the line.
 const BYTES: u64 = 128 * MIB;
+/// Sites that are simulated at once, and the release that they get: 13 s of their lines.
+const SITES: u32 = 100;
+const SITES_BYTES: u64 = 32 * MIB;
 /// 20 Mbit/s, in bytes a second.
 const LINE: u64 = 2_500_000;
 
@@ -27,6 +30,8 @@ pub fn print() -> bool {
     for clients in [10, 20, 40] {
         well &= say(clients, scenario::hostile(1, clients, BYTES, 30, LINE));
     }
+    println!("cold start of {SITES} sites of 100 clients, a release of {} MiB", SITES_BYTES / MIB);
+    well &= say_sites();
     println!("LAN only, 100 Mbit/s, one holder");
     for clients in [2, 4, 8, 16, 32, 64] {
         well &= say_lan(clients);
@@ -72,4 +77,25 @@ fn say_lan(clients: u32) -> bool {
     );
     run.violations.iter().for_each(|violation| println!("    WRONG {violation}"));
     run.violations.is_empty()
+}
+
+fn say_sites() -> bool {
+    let runs = match scenario::sites(1, SITES, 100, SITES_BYTES) {
+        Ok(runs) => runs,
+        Err(late) => {
+            println!("  {late}");
+            return false;
+        }
+    };
+    let worst = runs.iter().map(|run| run.measured.amplification()).fold(0.0, f64::max);
+    let last = runs.iter().map(|run| run.measured.last()).max().unwrap_or_default();
+    let lag = runs.iter().map(|run| run.measured.site_lag()).max().unwrap_or_default();
+    println!(
+        "  amplification {worst:.4} at most, the last of all after {:.1} s, at most {:.2} s behind its WAN; {} events",
+        last.since_start().as_secs_f64(),
+        lag.as_secs_f64(),
+        runs.iter().map(|run| run.events).sum::<u64>(),
+    );
+    runs.iter().flat_map(|run| &run.violations).for_each(|violation| println!("    WRONG {violation}"));
+    runs.iter().all(|run| run.violations.is_empty())
 }
