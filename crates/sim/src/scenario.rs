@@ -6,19 +6,14 @@ use crate::{
     measure::{Measured, lan_bound},
     nature::Nature,
     release::Release,
+    seeds::on_all_cores,
     transition::Transition,
     world::{SiteSpec, World},
 };
 use branchmesh_wire::{IndexId, WanPolicy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 /// The longest that a run may take in virtual time.
 const LIMIT: Duration = Duration::from_secs(4 * 3600);
@@ -116,25 +111,8 @@ pub fn hostile(seed: u64, clients: u32, bytes: u64, percent: u32, wan_rate: u64)
 /// A cold start in each of so many sites, which have nothing but the origin in common, on all cores. Each site has a
 /// seed of its own, made of `seed`.
 pub fn sites(seed: u64, sites: u32, clients: u32, bytes: u64) -> Result<Vec<Run>, TooLate> {
-    let (next, done) = (AtomicU32::new(0), Mutex::new(Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let site = next.fetch_add(1, Ordering::Relaxed);
-                    if site >= sites {
-                        break;
-                    }
-                    let run = cold_start(seed << 32 | u64::from(site), clients, bytes);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((site, run));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(site, _)| *site);
-    done.into_iter().map(|(_, run)| run).collect()
+    let site = |site| cold_start(seed << 32 | site, clients, bytes);
+    on_all_cores(0..u64::from(sites), site).into_iter().collect()
 }
 
 /// A site whose clients all start now, and a release.
