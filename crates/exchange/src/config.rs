@@ -143,7 +143,7 @@ impl Default for Timing {
             quarantine_min: s(600),
             quarantine_max: s(24 * 3600),
             endgame_after: ms(500),
-            origin_stall: s(20),
+            origin_stall: s(60),
             origin_backoff_min: s(1),
             origin_backoff_max: s(300),
             origin_rest: s(30),

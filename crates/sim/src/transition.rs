@@ -135,7 +135,7 @@ impl World {
 
     fn sleep(&mut self, id: HostId) {
         self.give_up_links(id, IDLE_TIMEOUT);
-        self.line.cancel(id, None);
+        self.silence_fetches(id);
         let host = self.host_mut(id);
         (host.power, host.timer) = (Power::Asleep, None);
     }

@@ -8,7 +8,13 @@ use crate::{
 };
 use branchmesh_exchange::{Failure, Outcome, Time, TransferId};
 use branchmesh_wire::IndexId;
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+/// How long an agent waits for the next byte of an origin's answer.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// How the origin does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +91,33 @@ impl World {
             self.end_transfer(stream.host, stream.transfer, Outcome::Failed(Failure::Unreachable));
             return;
         }
+        if self.origin.state == OriginState::Stalls {
+            self.fall_silent(stream.host, stream.transfer);
+        }
         self.line.streams.push_back(stream);
         self.feed_line();
+    }
+
+    /// Nothing more comes by a fetch, and nobody says so: the agent waits for as long as it does for any answer.
+    fn fall_silent(&mut self, host: Life, transfer: TransferId) {
+        let outcome = Outcome::Failed(Failure::Stalled);
+        self.after(SILENCE_MAX, Event::Ended { host, transfer, outcome });
+    }
+
+    /// The fetches of a host that falls asleep are dead.
+    pub(crate) fn silence_fetches(&mut self, id: HostId) {
+        let asleep = self.line.streams.iter().filter(|stream| stream.host.0 == id);
+        let mut silent: Vec<(Life, TransferId)> =
+            asleep.map(|stream| (stream.host, stream.transfer)).collect();
+        silent.extend(
+            self.line
+                .carries
+                .iter()
+                .filter(|carried| carried.host.0 == id)
+                .map(|one| (one.host, one.transfer)),
+        );
+        self.line.cancel(id, None);
+        silent.into_iter().for_each(|(host, transfer)| self.fall_silent(host, transfer));
     }
 
     /// The line carries the next block, if there is one.
@@ -124,9 +155,15 @@ impl World {
     /// The origin changes. What was under way when it went down fails.
     pub(crate) fn set_origin(&mut self, state: OriginState) {
         (self.origin.state, self.origin.since) = (state, self.now);
-        if state == OriginState::Down {
-            for stream in std::mem::take(&mut self.line.streams) {
-                self.end_transfer(stream.host, stream.transfer, Outcome::Failed(Failure::Unreachable));
+        let waiting: Vec<_> = self.line.streams.iter().map(|stream| (stream.host, stream.transfer)).collect();
+        match state {
+            OriginState::Up => {}
+            OriginState::Stalls => waiting.into_iter().for_each(|(host, one)| self.fall_silent(host, one)),
+            OriginState::Down => {
+                self.line.streams.clear();
+                for (host, transfer) in waiting {
+                    self.end_transfer(host, transfer, Outcome::Failed(Failure::Unreachable));
+                }
             }
         }
         self.feed_line();
