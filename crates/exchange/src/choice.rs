@@ -28,7 +28,7 @@ const ENDGAME_BYTES: u64 = 256 << 10;
 /// An idle neighbour doubles a request only if it should be so many times faster.
 const ENDGAME_FACTOR: u32 = 2;
 
-/// Which blocks a node asks for first while they have one holder: those that a hash gives to it, of all who want them.
+/// Which blocks a node asks for first while they have one holder: an equal part of them, for each of all who want them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
     /// This node's place among those who want the blocks.

@@ -1,6 +1,5 @@
 //! When a site may use its line: the hours of each day, and what work then lasts until when.
 
-use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{fmt, str::FromStr, time::Duration};
 
 const DAY_MINUTES: u32 = 24 * 60;
@@ -163,16 +162,7 @@ impl fmt::Display for Moment {
     }
 }
 
-macro_rules! deserialize_from_text {
-    ($($type:ty),*) => {$(
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-            }
-        }
-    )*};
-}
-deserialize_from_text!(TimeOfDay, Window);
+branchmesh_units::deserialize_from_text!(TimeOfDay, Window);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,6 @@
 //! Values as administrators write them: rates, sizes, spans of time, shares of a disk. An agent's settings and a
 //! planner's file are read by the same rules.
 
-use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{fmt, str::FromStr, time::Duration};
 
 /// Text that is not a value of the expected kind.
@@ -145,11 +144,15 @@ fn split_number(text: &str) -> Option<(f64, &str)> {
     Some((number, text[end..].trim()))
 }
 
+/// Lets settings be read by serde as people write them: the types are what their `FromStr` makes of a text. The crate that
+/// uses it needs `serde`.
+#[macro_export]
 macro_rules! deserialize_from_text {
     ($($type:ty),*) => {$(
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        impl<'de> ::serde::Deserialize<'de> for $type {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> ::core::result::Result<Self, D::Error> {
+                let text = <::std::string::String as ::serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(::serde::de::Error::custom)
             }
         }
     )*};
