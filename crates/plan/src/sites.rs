@@ -1,7 +1,10 @@
 //! SITES.toml: what is rolled out, and where. Read strictly: what is not understood is an error that names the site.
 
-use crate::clock::{Schedule, TimeOfDay, Window};
-use branchmesh_units::{Rate, Size, Span};
+use crate::clock::Schedule;
+use branchmesh_units::{
+    Rate, Size, Span,
+    clock::{TimeOfDay, Window},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, str::FromStr, time::Duration};
 

@@ -1,5 +1,12 @@
-//! Values as administrators write them: rates, sizes, spans of time, shares of a disk. An agent's settings and a
-//! planner's file are read by the same rules.
+//! Values as administrators write them: rates, sizes, spans of time, shares of a disk, hours of the day. An agent's
+//! settings and a planner's file are read by the same rules.
+//!
+//! [`clock`] has times and hours, [`schedule`] a limit that depends on them.
+
+pub mod clock;
+pub mod schedule;
+
+pub use schedule::{Limit, LimitSchedule, ScheduleError};
 
 use std::{fmt, str::FromStr, time::Duration};
 
