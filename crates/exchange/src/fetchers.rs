@@ -21,6 +21,7 @@
 
 use crate::{
     config::Timing,
+    line::Line,
     members::{Candidate, Rank},
     metadata::Metadata,
     quarantine::Quarantine,
@@ -68,6 +69,10 @@ pub(crate) enum Turn {
     NotLastResort {
         other: NodeId,
     },
+    /// The line is closed to this node.
+    Closed {
+        until: Option<Time>,
+    },
     Forbidden,
 }
 
@@ -79,6 +84,7 @@ pub(crate) struct Field<'a> {
     pub(crate) fetchers: usize,
     pub(crate) candidates: &'a [Candidate<'a>],
     pub(crate) timing: &'a Timing,
+    pub(crate) line: Line,
     pub(crate) resting: Option<Time>,
     /// How much longer than usual this node listens after its start.
     pub(crate) listen_longer: Duration,
@@ -181,7 +187,11 @@ impl Lease {
             | Turn::Listening { until }
             | Turn::Resting { until }
             | Turn::Offered { until, .. } => Some(until),
-            Turn::Mine | Turn::Taken { .. } | Turn::NotLastResort { .. } | Turn::Forbidden => None,
+            Turn::Mine
+            | Turn::Taken { .. }
+            | Turn::NotLastResort { .. }
+            | Turn::Closed { .. }
+            | Turn::Forbidden => None,
         });
         self.wake = waits.chain(idle).filter(|at| *at > field.now).min();
     }
@@ -189,6 +199,11 @@ impl Lease {
     fn turn_now(&mut self, field: &Field<'_>, scope: Scope) -> Turn {
         if field.policy == WanPolicy::Never {
             return Turn::Forbidden;
+        }
+        if let Line::Closed { until } = field.line {
+            self.free_since.remove(&scope);
+            self.handovers.remove(&scope);
+            return Turn::Closed { until };
         }
         let better = || field.candidates.iter().take_while(|other| other.rank < field.rank);
         if field.policy == WanPolicy::LastResort
@@ -256,6 +271,7 @@ impl Lease {
                     | Turn::Taken { .. }
                     | Turn::Offered { .. }
                     | Turn::NotLastResort { .. }
+                    | Turn::Closed { .. }
                     | Turn::Forbidden => None,
                 });
                 return from.map_or(Turn::Mine, |from| Turn::Handover { from, until });

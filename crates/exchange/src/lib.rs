@@ -11,7 +11,7 @@
 //!   hold (`availability`), what they are told (`announcer`),
 //! * `choice`: which blocks from whom; `transfers`: what is under way; [`neighbours`]: how fast each is;
 //!   [`quarantine`]: who is not believed for now; `origin`: how the origin does,
-//! * `plan`: what is done after each event; `wan`: what of it concerns the WAN; `delivery`: what follows when
+//! * `plan`: what is done after each event; `wan`: what of it concerns the WAN; `line`: whether that is open; `delivery`: what follows when
 //!   blocks come and transfers end; `timers`: when to wake up; [`report`]: what people are told.
 
 pub mod action;
@@ -25,6 +25,7 @@ mod delivery;
 pub mod exchange;
 mod fetchers;
 mod gossip;
+mod line;
 pub mod members;
 mod metadata;
 pub mod neighbours;

@@ -1,4 +1,4 @@
-//! How the origin does: failures, pauses, and when it is asked for news.
+//! How the origin does: failures, pauses, when it is asked for news, and whether the line to it is open.
 //!
 //! A failed try is repeated after a random pause. A fetcher whose origin failed [`FAILURES_MAX`] times in a row
 //! gives the lease away for a while: another node may have a better way to the origin, and if nobody has, each
@@ -10,6 +10,7 @@
 use crate::{
     backoff::{doubled, jittered},
     config::Timing,
+    line::Line,
     time::Time,
 };
 use rand::RngExt;
@@ -23,6 +24,8 @@ const POLL_JITTER_PERCENT: u32 = 10;
 
 #[derive(Default)]
 pub(crate) struct Origin {
+    /// The line to it, as this node may use it.
+    pub(crate) line: Line,
     failures: u32,
     rests: u32,
     retry_at: Time,
@@ -85,6 +88,11 @@ impl Origin {
         self.poll_at = None;
     }
 
+    /// Nobody waits for an answer any more: the line was closed. When it opens, news are asked for at once.
+    pub(crate) fn hang_up(&mut self) {
+        (self.polling, self.poll_at) = (None, None);
+    }
+
     /// Whether a poll is due; if so, it counts as sent.
     pub(crate) fn take_poll(&mut self, now: Time, rng: &mut ChaCha8Rng, timing: &Timing) -> bool {
         let unanswered = self.polling.is_some_and(|since| now < since + timing.metadata_timeout);
@@ -125,11 +133,14 @@ impl Origin {
         doubts
     }
 
-    /// The poll was answered.
+    /// The poll was answered. Without an answer that was waited for, there is no failure.
     pub(crate) fn polled(&mut self, now: Time, ok: bool, rng: &mut ChaCha8Rng, timing: &Timing) {
-        self.polling = None;
+        let was_awaited = self.polling.take().is_some();
         if ok {
             self.succeeded();
+            return;
+        }
+        if !was_awaited {
             return;
         }
         self.failed(now, rng, timing);

@@ -114,6 +114,11 @@ pub enum Waiting {
     },
     /// No member holds what is missing, this node may not use the WAN, and nobody who may is here.
     NoSource,
+    /// The site's line is closed to this node, and nobody else fetches.
+    WanClosed {
+        /// For how long still; `None` if that is not known.
+        left: Option<Duration>,
+    },
     /// This node may use the WAN only as a last resort, and another may.
     LastResort {
         /// The other's name.
@@ -256,6 +261,10 @@ impl Exchange {
                 Some(Waiting::ForTurn { name: to.map(name), left: until.since(now) })
             }
             Turn::NotLastResort { other } => Some(Waiting::LastResort { name: name(other) }),
+            Turn::Closed { until } => Some(
+                self.waiting_for_fetcher(now)
+                    .unwrap_or(Waiting::WanClosed { left: until.map(|until| until.since(now)) }),
+            ),
             Turn::Forbidden => Some(self.waiting_for_others(now)),
         }
     }
@@ -276,18 +285,21 @@ impl Exchange {
 
     /// This node may not use the WAN: who will?
     fn waiting_for_others(&self, now: Time) -> Waiting {
-        let timeout = self.member_timeout();
-        let live: Vec<_> = self.members.live(now, timeout).map(|(_, member)| member).collect();
-        let status = |member: &&&crate::members::Member, wanted: fn(&Status) -> bool| {
-            member.status.as_ref().is_some_and(wanted)
-        };
-        if let Some(fetcher) = live.iter().find(|member| status(member, |said| said.fetching)) {
-            return Waiting::ForFetcher { name: fetcher.name.clone() };
-        }
-        match live.iter().find(|member| status(member, |said| said.wan_policy != WanPolicy::Never)) {
-            Some(member) => Waiting::ForTurn { name: Some(member.name.clone()), left: Duration::ZERO },
-            None => Waiting::NoSource,
-        }
+        let may_fetch = self.find_member(now, |said| said.wan_policy != WanPolicy::Never);
+        let soon = may_fetch.map(|name| Waiting::ForTurn { name: Some(name), left: Duration::ZERO });
+        self.waiting_for_fetcher(now).or(soon).unwrap_or(Waiting::NoSource)
+    }
+
+    fn waiting_for_fetcher(&self, now: Time) -> Option<Waiting> {
+        let name = self.find_member(now, |said| said.fetching)?;
+        Some(Waiting::ForFetcher { name })
+    }
+
+    /// The name of a live member whose status is as `wanted` says.
+    fn find_member(&self, now: Time, wanted: impl Fn(&Status) -> bool) -> Option<String> {
+        let mut live = self.members.live(now, self.member_timeout()).map(|(_, member)| member);
+        let found = live.find(|member| member.status.as_ref().is_some_and(&wanted));
+        found.map(|member| member.name.clone())
     }
 }
 
@@ -326,7 +338,15 @@ impl fmt::Display for Waiting {
             Self::StoreFailed { retry_in } => {
                 write!(f, "blocks could not be stored (see the log); tries again in {}", span(retry_in))
             }
-            Self::NoSource => f.write_str("no member holds the rest, and none that may use the WAN is here"),
+            Self::NoSource => {
+                f.write_str("no member holds the rest, and none that may use the WAN now is here")
+            }
+            Self::WanClosed { left: Some(left) } => {
+                write!(f, "no member holds the rest, and the WAN is closed for {} more", span(left))
+            }
+            Self::WanClosed { left: None } => {
+                f.write_str("no member holds the rest, and the WAN is closed until further notice")
+            }
             Self::LastResort { name } => {
                 write!(f, "may use the WAN only as a last resort, and {name} is here")
             }

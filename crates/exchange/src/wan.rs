@@ -184,7 +184,7 @@ impl Exchange {
 
     /// Whether this node may ask the origin for itself although another one says that it does.
     pub(crate) fn may_doubt(&self) -> bool {
-        self.config.wan != WanPolicy::Never
+        self.wan_policy() != WanPolicy::Never
     }
 }
 
@@ -207,6 +207,7 @@ fn field<'a>(
         fetchers: config.fetchers,
         candidates,
         timing: &config.timing,
+        line: origin.line,
         resting: origin.resting(now),
         listen_longer: if alone { config.timing.listen_alone } else { Duration::ZERO },
         quarantine,

@@ -25,6 +25,7 @@ enum Step {
     Metadata(u8, bool),
     Lost(Vec<u32>),
     Wanted(bool),
+    Line(bool),
     Remove(u8),
     Add(u8),
 }
@@ -61,6 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
         (node, any::<bool>()).prop_map(|(node, ok)| Step::Metadata(node, ok)),
         blocks().prop_map(Step::Lost),
         any::<bool>().prop_map(Step::Wanted),
+        any::<bool>().prop_map(Step::Line),
         (0u8..2).prop_map(Step::Remove),
         (0u8..2).prop_map(Step::Add),
     ]
@@ -71,6 +73,7 @@ struct Subject {
     exchange: Exchange,
     now: Time,
     sequence: u64,
+    line_is_open: bool,
     under_way: BTreeMap<TransferId, (Option<NodeId>, IndexId, Vec<u32>)>,
 }
 
@@ -92,7 +95,8 @@ impl Subject {
             timing: Timing::default(),
         };
         let exchange = Exchange::new(config, 7, Time::ZERO);
-        let mut subject = Self { exchange, now: Time::ZERO, sequence: 0, under_way: BTreeMap::new() };
+        let mut subject =
+            Self { exchange, now: Time::ZERO, sequence: 0, line_is_open: true, under_way: BTreeMap::new() };
         subject.take(Step::Add(0));
         subject.take(Step::Add(1));
         subject
@@ -161,6 +165,13 @@ impl Subject {
             Step::Metadata(at, ok) => exchange.handle_metadata(now, node(at), ok),
             Step::Lost(blocks) => exchange.handle_blocks_lost(now, release(0), &blocks),
             Step::Wanted(wanted) => exchange.set_wanted(now, release(0), wanted),
+            Step::Line(open) => {
+                match open {
+                    true => exchange.set_wan_open(now),
+                    false => exchange.set_wan_closed(now, None),
+                }
+                self.line_is_open = open;
+            }
             Step::Remove(of) => exchange.remove_release(now, release(of)),
             Step::Add(of) => {
                 let new = NewRelease {
@@ -223,15 +234,16 @@ impl Subject {
                 }
                 Action::Fetch { transfer, release, blocks } => {
                     assert!(self.exchange.is_fetcher(), "fetches without saying so");
+                    assert!(self.line_is_open, "fetches over a closed line");
                     assert!(self.under_way.insert(transfer, (None, release, blocks)).is_none());
                 }
                 Action::Cancel { transfer } => {
                     self.under_way.remove(&transfer);
                 }
+                Action::PollOrigin => assert!(self.line_is_open, "polls over a closed line"),
                 Action::Gossip(status) => assert!(status.is_acceptable()),
                 Action::Note { .. }
                 | Action::Dial { .. }
-                | Action::PollOrigin
                 | Action::FetchMetadata { .. }
                 | Action::Completed { .. } => {}
             }
