@@ -37,8 +37,8 @@ impl Store {
 }
 
 impl Assembly {
-    /// Writes every run of blocks that is here completely and was not written yet, and gives the bytes. Blocks that
-    /// are missing are left for later. Of blocks that have rotted it tells, after it has written all it could, so that
+    /// Writes every block that is here and was not written yet, and gives the bytes. Blocks that are missing are left for
+    /// later. Of blocks that have rotted it tells, after it has written all it could, so that
     /// they are fetched early: [`AssembleError::Rotten`].
     pub fn advance(&mut self) -> Result<u64, AssembleError> {
         self.in_turn(|store, ahead, target, index, cipher| store.write_ahead(ahead, target, (index, cipher)))

@@ -1,4 +1,4 @@
-//! Filling files with the content of blocks: the work of an assembly, in runs that its threads share.
+//! Filling files with the content of blocks: the work of an assembly, in parts of runs that its threads share.
 
 use crate::{
     assemble::AssembleError,
@@ -6,11 +6,11 @@ use crate::{
     error::{ReadError, StoreError},
     layout::Ground,
     partial::path_in,
-    runs::Run,
+    runs::{Part, Run},
     store::Store,
     unsynced::Unsynced,
 };
-use branchmesh_image::{BlobRef, BlockId, Cipher, Decoder, Index, PlainHash};
+use branchmesh_image::{BlobRef, BlockEntry, BlockId, Cipher, Decoder, Index, PlainHash};
 use std::{
     collections::BTreeSet,
     path::Path,
@@ -41,10 +41,10 @@ pub(crate) struct Job<'a> {
 /// Most threads that read, decode and write: four keep any disk busy.
 const THREADS_MAX: usize = 4;
 
-/// The runs that are written now, shared by the threads that do it.
+/// What is written now, shared by the threads that do it.
 pub(crate) struct Work<'a> {
     job: Job<'a>,
-    todo: &'a [usize],
+    todo: &'a [Part],
     next: AtomicUsize,
     stop: AtomicBool,
     found: Mutex<Found>,
@@ -52,96 +52,130 @@ pub(crate) struct Work<'a> {
 
 /// What came of it.
 pub(crate) struct Outcome {
-    /// The runs that are written.
-    pub written: Vec<usize>,
-    /// Why others are not.
+    /// What is written.
+    pub written: Vec<Part>,
+    /// Why the rest is not.
     pub trouble: Option<AssembleError>,
+}
+
+/// What came of one block.
+enum Put {
+    /// The file had it.
+    Held,
+    /// The file has it now.
+    Written,
+    /// It is not here, or not any more.
+    ToFetch {
+        /// Whether the disk gave other bytes.
+        rotten: bool,
+    },
 }
 
 /// What threads have found so far.
 #[derive(Default)]
 struct Found {
-    written: Vec<usize>,
+    written: Vec<Part>,
     to_fetch: BTreeSet<u32>,
     rotten: bool,
     fatal: Option<AssembleError>,
 }
 
 impl<'a> Work<'a> {
-    pub fn new(job: Job<'a>, todo: &'a [usize]) -> Self {
+    pub fn new(job: Job<'a>, todo: &'a [Part]) -> Self {
         Self { job, todo, next: AtomicUsize::default(), stop: AtomicBool::default(), found: Mutex::default() }
     }
 
-    /// Writes the runs.
+    /// Writes it.
     pub fn run(self) -> Outcome {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
             for _ in 1..cores.min(THREADS_MAX).min(self.todo.len()) {
-                scope.spawn(|| self.take_runs());
+                scope.spawn(|| self.take_parts());
             }
-            self.take_runs();
+            self.take_parts();
         });
         self.found.into_inner().unwrap_or_else(PoisonError::into_inner).outcome()
     }
 
-    /// What each thread does: runs, one after the other, until there are no more.
-    fn take_runs(&self) {
-        let done = self.try_runs();
+    /// What each thread does: one part after the other, until there are no more.
+    fn take_parts(&self) {
+        let done = self.try_parts();
         if let Err(error) = done {
             self.stop.store(true, Ordering::Relaxed);
             self.found().fatal.get_or_insert(error);
         }
     }
 
-    fn try_runs(&self) -> Result<(), AssembleError> {
+    fn try_parts(&self) -> Result<(), AssembleError> {
         // Making a decoder fails only if there is no memory for it; no block is to blame.
         let mut decoder = Decoder::new(self.job.cipher.clone())
             .map_err(|source| AssembleError::Decode { id: BlockId::of(&[]), source })?;
         while !self.stop.load(Ordering::Relaxed) {
-            let Some(run) = self.todo.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
-            if self.write(&self.job.runs[*run], &mut decoder)? {
-                self.found().written.push(*run);
-            }
+            let Some(part) = self.todo.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let blocks = self.write(part, &mut decoder)?;
+            self.found().written.push(Part { blocks, ..*part });
         }
         Ok(())
     }
 
-    /// Whether all of a run's blocks were here and are written now.
-    fn write(&self, run: &Run, decoder: &mut Decoder) -> Result<bool, AssembleError> {
-        let Job { store, index, folder, unsynced, progress, .. } = self.job;
+    /// Writes a part, and gives the blocks that were here and are written now.
+    fn write(&self, part: &Part, decoder: &mut Decoder) -> Result<u64, AssembleError> {
+        let Job { store, index, folder, unsynced, .. } = self.job;
+        let run = &self.job.runs[part.run];
         let target = unsynced.open(store.files(), folder, index, run.file)?;
-        let is_filled = self.job.grounds[run.file] == Ground::Filled;
         let (mut offset, mut done, mut written) = (run.offset, 0, 0);
-        for (number, entry) in run.numbers().zip(run.blocks(index)) {
-            let length = u64::from(entry.blob.plain_len);
-            if is_filled && holds(&*target, offset, &entry.blob) {
-                progress(length);
-                (done, offset) = (done + length, offset + length);
+        for (nth, entry) in run.blocks(index).iter().enumerate() {
+            let at = offset;
+            offset += u64::from(entry.blob.plain_len);
+            if !part.has(nth) {
                 continue;
             }
-            match store.read(&entry.location(), &entry.blob.id) {
-                Ok(block) => {
-                    let plain = decoder
-                        .decode(&entry.blob, &block)
-                        .map_err(|source| AssembleError::Decode { id: entry.blob.id, source })?;
-                    if is_filled {
-                        store.space().claim(length)?;
-                    }
-                    target.write_all_at(&plain, offset).map_err(|error| {
-                        StoreError::io("write", &path_in(folder, &index.files()[run.file]), error)
-                    })?;
-                    progress(length);
-                    (done, written) = (done + length, written + length);
+            match self.put(run, entry, (&*target, at), decoder)? {
+                Put::Held => done |= 1 << nth,
+                Put::Written => {
+                    done |= 1 << nth;
+                    written += u64::from(entry.blob.plain_len);
                 }
                 // Going on finds all of them at once.
-                Err(ReadError::NotHere(_)) => self.to_fetch(number, false),
-                Err(ReadError::Rotten { .. }) => self.to_fetch(number, true),
-                Err(ReadError::Io(error)) => return Err(error.into()),
+                Put::ToFetch { rotten } => self.to_fetch(run.number(nth), rotten),
             }
-            offset += length;
         }
         unsynced.wrote(folder, index, run.file, target, written)?;
-        Ok(offset - run.offset == done)
+        Ok(done)
+    }
+
+    /// Puts one block's content where it belongs.
+    fn put(
+        &self,
+        run: &Run,
+        entry: &BlockEntry,
+        (target, offset): (&dyn DiskFile, u64),
+        decoder: &mut Decoder,
+    ) -> Result<Put, AssembleError> {
+        let Job { store, index, folder, progress, .. } = self.job;
+        let length = u64::from(entry.blob.plain_len);
+        let is_filled = self.job.grounds[run.file] == Ground::Filled;
+        if is_filled && holds(target, offset, &entry.blob) {
+            progress(length);
+            return Ok(Put::Held);
+        }
+        let block = match store.read(&entry.location(), &entry.blob.id) {
+            Ok(block) => block,
+            Err(ReadError::NotHere(_)) => return Ok(Put::ToFetch { rotten: false }),
+            Err(ReadError::Rotten { .. }) => return Ok(Put::ToFetch { rotten: true }),
+            Err(ReadError::Io(error)) => return Err(error.into()),
+        };
+        let plain = decoder
+            .decode(&entry.blob, &block)
+            .map_err(|source| AssembleError::Decode { id: entry.blob.id, source })?;
+        if is_filled {
+            store.space().claim(length)?;
+        }
+        target
+            .write_all_at(&plain, offset)
+            .map_err(|error| StoreError::io("write", &path_in(folder, &index.files()[run.file]), error))?;
+        progress(length);
+        Ok(Put::Written)
     }
 
     fn to_fetch(&self, number: u32, rotten: bool) {

@@ -10,7 +10,7 @@ use crate::{
     files::Files,
     fill::{Job, Work},
     layout::{self, Ground},
-    runs::Run,
+    runs::{Part, Run},
     store::Store,
     unsynced::Unsynced,
 };
@@ -26,12 +26,9 @@ pub(crate) struct Partial {
     /// What is there is not believed, even if it compares well: a write or a sync has failed.
     is_doubtful: bool,
     runs: Vec<Run>,
-    /// For each run, whether it is written.
-    written: Vec<bool>,
-    /// For each run, how many of its first blocks were here when somebody looked: nobody looks at them again before
-    /// the run is written, and the writer finds out if one is gone.
-    here: Vec<u8>,
-    /// Bytes of runs that are not written.
+    /// For each run, the blocks that are written.
+    written: Vec<u64>,
+    /// Bytes of blocks that are not written.
     left: u64,
     /// What each file was before it was filled; none before the files are made.
     grounds: Vec<Ground>,
@@ -41,16 +38,17 @@ pub(crate) struct Partial {
 impl Partial {
     pub fn new(target: Target, index: &Index, is_doubtful: bool) -> Self {
         let runs = Run::of(index);
-        Self {
+        let mut partial = Self {
             target,
             is_doubtful,
-            written: vec![false; runs.len()],
-            here: vec![0; runs.len()],
-            left: runs.iter().map(|run| run.bytes(index)).sum(),
+            written: vec![0; runs.len()],
+            left: 0,
             runs,
             grounds: Vec::new(),
             unsynced: Unsynced::default(),
-        }
+        };
+        partial.left = partial.bytes(index, &partial.rest());
+        partial
     }
 
     /// Bytes of the files that are not written.
@@ -58,51 +56,56 @@ impl Partial {
         self.left
     }
 
-    /// The runs that are not written and whose blocks are all here.
-    pub fn ready(&mut self, store: &Store, index: &Index) -> Vec<usize> {
-        let mut ready = Vec::new();
-        for (number, run) in self.runs.iter().enumerate().filter(|(number, _)| !self.written[*number]) {
-            let (blocks, here) = (run.blocks(index), &mut self.here[number]);
-            let more = blocks[usize::from(*here)..].iter().take_while(|block| store.has(&block.location()));
-            // A run has at most 64 blocks.
-            *here += u8::try_from(more.count()).unwrap_or(0);
-            if usize::from(*here) == blocks.len() {
-                ready.push(number);
-            }
-        }
+    /// What is not written, and is here.
+    pub fn ready(&self, store: &Store, index: &Index) -> Vec<Part> {
+        let (ready, _) = self.divide(store, index);
         ready
     }
 
-    /// The runs that are not written.
-    pub fn rest(&self) -> Vec<usize> {
-        (0..self.runs.len()).filter(|run| !self.written[*run]).collect()
+    /// What is not written.
+    pub fn rest(&self) -> Vec<Part> {
+        let runs = self.runs.iter().zip(&self.written).enumerate();
+        let parts = runs.map(|(number, (run, written))| Part { run: number, blocks: run.all() & !written });
+        parts.filter(|part| part.blocks != 0).collect()
     }
 
     /// The blocks that are still needed and not here, ascending.
     pub fn missing(&self, store: &Store, index: &Index) -> Vec<u32> {
-        let rest = self.rest().into_iter().flat_map(|run| self.runs[run].numbers());
-        let missing = rest.filter(|number| !store.has(&index.blocks()[*number as usize].location()));
-        missing.collect::<BTreeSet<u32>>().into_iter().collect()
+        let (_, missing) = self.divide(store, index);
+        let numbers = missing.iter().flat_map(|part| self.runs[part.run].numbers(part));
+        numbers.collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
-    /// Writes these runs. After [`Missing`](AssembleError::Missing) and
+    /// What is not written: what of it is here, and what is not.
+    fn divide(&self, store: &Store, index: &Index) -> (Vec<Part>, Vec<Part>) {
+        let divided = self.rest().into_iter().map(|part| {
+            let look = store.look();
+            let here = self.runs[part.run].mask(index, |block| look(&block.location()));
+            (Part { blocks: part.blocks & here, ..part }, Part { blocks: part.blocks & !here, ..part })
+        });
+        let (mut here, mut lacking): (Vec<Part>, Vec<Part>) = divided.unzip();
+        here.retain(|part| part.blocks != 0);
+        lacking.retain(|part| part.blocks != 0);
+        (here, lacking)
+    }
+
+    /// Writes these blocks. After [`Missing`](AssembleError::Missing) and
     /// [`Rotten`](AssembleError::Rotten) it can go on; after another error the folder must not be believed.
     pub fn write(
         &mut self,
         store: &Store,
         (index, cipher): (&Index, &Cipher),
-        todo: &[usize],
+        todo: &[Part],
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), AssembleError> {
         self.lay_out(store, index)?;
         let (folder, runs, unsynced) = (&*self.target.partial, &*self.runs, &self.unsynced);
         let job = Job { store, index, cipher, folder, runs, grounds: &self.grounds, unsynced, progress };
         let outcome = Work::new(job, todo).run();
-        todo.iter().for_each(|run| self.here[*run] = 0);
-        for run in outcome.written {
-            self.written[run] = true;
-            self.left -= self.runs[run].bytes(index);
+        for part in &outcome.written {
+            self.written[part.run] |= part.blocks;
         }
+        self.left -= self.bytes(index, &outcome.written);
         outcome.trouble.map_or(Ok(()), Err)
     }
 
@@ -147,9 +150,13 @@ impl Partial {
 
     /// Bytes that are not written and have no space yet. Those of clones take theirs as they are written.
     fn unreserved(&self, index: &Index) -> u64 {
-        let runs = self.runs.iter().zip(&self.written);
-        let runs = runs.filter(|(run, written)| !**written && self.grounds[run.file] == Ground::Empty);
-        runs.map(|(run, _)| run.bytes(index)).sum()
+        let mut parts = self.rest();
+        parts.retain(|part| self.grounds[self.runs[part.run].file] == Ground::Empty);
+        self.bytes(index, &parts)
+    }
+
+    fn bytes(&self, index: &Index, parts: &[Part]) -> u64 {
+        parts.iter().map(|part| self.runs[part.run].bytes(index, part)).sum()
     }
 }
 

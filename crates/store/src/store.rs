@@ -109,7 +109,13 @@ impl Store {
     /// Whether a block is here.
     #[must_use]
     pub fn has(&self, at: &Location) -> bool {
-        check_location(at).is_ok() && self.presence().has(at)
+        self.look()(at)
+    }
+
+    /// What [`has`](Self::has) asks, for many blocks at once; writers wait until it is dropped.
+    pub(crate) fn look(&self) -> impl Fn(&Location) -> bool {
+        let presence = self.presence();
+        move |at| check_location(at).is_ok() && presence.has(at)
     }
 
     /// All that is here, by pack, whatever it is needed for.

@@ -170,6 +170,21 @@ fn what_was_written_of_another_index_is_not_taken_up() {
 }
 
 #[test]
+fn each_block_that_is_here_is_written_whatever_its_neighbours_do() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let store = Store::open(data_dir.path()).unwrap();
+    let (even, odd): (Vec<_>, Vec<_>) = (0..SAMPLE.blocks.len()).partition(|number| number % 2 == 0);
+    let mut assembly = begin(&store, &SAMPLE);
+    write(&store, &SAMPLE, even);
+    let first = assembly.advance().unwrap();
+    write(&store, &SAMPLE, odd);
+    let second = assembly.advance().unwrap();
+    assert_eq!(first + second, data(&SAMPLE));
+    assert!(first.min(second) > data(&SAMPLE) / 3, "{first} and {second} bytes");
+    assert_eq!(finish(&mut assembly, &SAMPLE), size(&SAMPLE), "nothing was left to do");
+}
+
+#[test]
 fn an_assembly_that_lacks_blocks_goes_on_when_they_are_here() {
     let data_dir = tempfile::tempdir().unwrap();
     let store = Store::open(data_dir.path()).unwrap();
@@ -187,7 +202,7 @@ fn an_assembly_that_lacks_blocks_goes_on_when_they_are_here() {
 }
 
 #[test]
-fn rotten_blocks_are_told_early_and_only_their_runs_are_written_again() {
+fn rotten_blocks_are_told_early_and_only_they_are_written_again() {
     let data_dir = tempfile::tempdir().unwrap();
     let store = Store::open(data_dir.path()).unwrap();
     SAMPLE.store(&store);
