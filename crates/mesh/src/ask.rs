@@ -83,9 +83,7 @@ impl BlockStream {
         if claimed != expected {
             return Err(RequestError::WrongLength { block, claimed, expected });
         }
-        let mut bytes = vec![0; expected as usize];
-        read_exact(&mut self.stream, &mut bytes).await?;
-        Ok(Some(bytes.into()))
+        read_bytes(&mut self.stream, expected as usize).await.map(Some)
     }
 }
 
@@ -103,9 +101,7 @@ pub(crate) async fn bytes(
     if claimed > limit {
         return Err(RequestError::TooLong { claimed, limit });
     }
-    let mut bytes = vec![0; claimed];
-    read_exact(&mut stream, &mut bytes).await?;
-    Ok(bytes.into())
+    read_bytes(&mut stream, claimed).await
 }
 
 /// Asks for blocks, given with their encoded lengths.
@@ -148,7 +144,19 @@ async fn open(
     }
 }
 
-/// Fills `buffer`; a byte has to come every [`STALL_TIMEOUT`].
+/// Reads `length` bytes, which the caller has bounded; a byte has to come every [`STALL_TIMEOUT`].
+async fn read_bytes(stream: &mut RecvStream, length: usize) -> Result<Bytes, RequestError> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        match patiently(stream.read_chunk(length - bytes.len(), true)).await?.map_err(broken)? {
+            Some(chunk) => bytes.extend_from_slice(&chunk.bytes),
+            None => return Err(broken(ReadExactError::FinishedEarly(bytes.len()))),
+        }
+    }
+    Ok(bytes.into())
+}
+
+/// Fills `buffer`, as patiently.
 async fn read_exact(stream: &mut RecvStream, buffer: &mut [u8]) -> Result<(), RequestError> {
     let mut filled = 0;
     while filled < buffer.len() {

@@ -9,7 +9,7 @@ use crate::{
     greeting::{Greeters, Outcome, greet},
     limits::{
         HANDSHAKES_BEFORE_RETRY, HANDSHAKES_MAX, IDLE_TIMEOUT, INCOMING_BUFFER, INCOMING_MAX, KEEP_ALIVE,
-        MTU_MAX, RECEIVE_WINDOW, REQUESTS_MAX, SEND_WINDOW, SOCKET_BUFFER, STREAM_WINDOW,
+        MTU_MAX, PACKETS_PER_ACK, RECEIVE_WINDOW, REQUESTS_MAX, SEND_WINDOW, SOCKET_BUFFER, STREAM_WINDOW,
         STREAMS_PER_PEER_MAX,
     },
     links::Links,
@@ -20,8 +20,8 @@ use crate::{
 use branchmesh_wire::Identity;
 use libp2p::PeerId;
 use quinn::{
-    ConnectionError, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig, TokioRuntime,
-    TransportConfig, VarInt,
+    AckFrequencyConfig, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig,
+    TokioRuntime, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -238,6 +238,8 @@ fn transport_config() -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_MAX);
     let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("some seconds are a valid idle time-out");
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_ACK - 1));
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_PER_PEER_MAX))
@@ -250,6 +252,7 @@ fn transport_config() -> TransportConfig {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(idle))
         .mtu_discovery_config(Some(mtu))
+        .ack_frequency_config(Some(acks))
         .allow_spin(false);
     config
 }
