@@ -100,15 +100,24 @@ impl Command {
             | Self::Import(_) => "warn",
         }
     }
+
+    /// Threads for what never blocks. An agent leaves half of the processors to the people at the machine; and it does
+    /// more with fewer threads, which need not wake each other for every packet.
+    fn worker_threads(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        if matches!(self, Self::Agent(_)) { processors.div_ceil(2) } else { processors }
+    }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.logging.start(cli.command.default_log());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Failure::failed("the program cannot start its threads", &error).report(),
-    };
+    let threads = cli.command.worker_threads();
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return Failure::failed("the program cannot start its threads", &error).report(),
+        };
     match runtime.block_on(run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
