@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// After putting files in place failed, how long until it is tried again.
 const ASSEMBLE_RETRY: Duration = Duration::from_secs(30);
@@ -229,6 +229,7 @@ impl Loop {
             tokio::spawn(rollout::index_release(Arc::clone(&self.shared), entry.clone(), true, record));
             return;
         }
+        debug!(release = %id, have = have.len(), blocks = have.capacity(), "the index is here");
         let was_complete = record.as_ref().is_some_and(|record| record.complete);
         let blocks = held.index.blocks().len();
         let sources = record.map(|record| sources::unpack(&record.sources, blocks)).unwrap_or_default();

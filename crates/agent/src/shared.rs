@@ -181,8 +181,12 @@ impl Shared {
         self.holders_changed.notify_waiters();
     }
 
-    /// Waits until other members hold releases than before, or something changed near by; not longer than `pause`.
+    /// Waits until other members hold releases than before, something changed near by, or this node may take an index
+    /// over the WAN; not longer than `pause`.
     pub async fn wait_for_holders(&self, pause: Duration) {
+        let since = *self.fetcher_since.read().unwrap_or_else(PoisonError::into_inner);
+        let settles_in = since.and_then(|since| FETCHER_SETTLES.checked_sub(since.elapsed()));
+        let pause = settles_in.map_or(pause, |left| pause.min(left));
         // Nobody having come in time is as good a reason to look again.
         let _ = tokio::time::timeout(pause, self.holders_changed.notified()).await;
     }

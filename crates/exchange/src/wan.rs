@@ -103,6 +103,9 @@ impl Exchange {
             let grace_over = now >= release.added + self.config.timing.have_map_grace;
             let mut live = self.members.live(now, timeout);
             release.settled = grace_over || live.all(|(node, _)| release.availability.knows(node));
+            if release.settled {
+                tracing::debug!(release = %id, ?now, grace_over, "the members have told what they hold");
+            }
         }
         release.settled
     }
