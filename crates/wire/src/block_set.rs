@@ -124,19 +124,33 @@ impl BlockSet {
 
     /// The blocks, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        (0u32..).zip(&self.words).flat_map(|(at, word)| {
-            let mut rest = *word;
-            std::iter::from_fn(move || {
-                let bit = (rest != 0).then(|| rest.trailing_zeros())?;
-                rest &= rest - 1;
-                Some(at * 64 + bit)
-            })
-        })
+        (0u32..).zip(&self.words).flat_map(|(at, word)| bits_of(at, *word))
     }
 
     /// The blocks of `range` that are in the set, in ascending order.
-    pub fn iter_range(&self, range: Range<u32>) -> impl Iterator<Item = u32> + '_ {
-        range.filter(|block| self.contains(*block))
+    pub fn iter_range(&self, range: Range<u32>) -> impl Iterator<Item = u32> + use<'_> {
+        self.words_of(range).flat_map(|(at, word)| bits_of(at, word))
+    }
+
+    /// The blocks of `range` that are in both sets, which have the same count, in ascending order.
+    pub fn iter_common<'a>(
+        &'a self,
+        other: &'a Self,
+        range: Range<u32>,
+    ) -> impl Iterator<Item = u32> + use<'a> {
+        self.words_of(range).flat_map(|(at, word)| bits_of(at, word & other.words[at as usize]))
+    }
+
+    /// The words in which `range` lies, without the blocks outside of it, and the number of each.
+    fn words_of(&self, range: Range<u32>) -> impl Iterator<Item = (u32, u64)> + use<'_> {
+        let range = range.start..range.end.min(self.blocks);
+        let words = range.start / 64..range.end.div_ceil(64);
+        words.map(move |at| {
+            let from = range.start.saturating_sub(at * 64);
+            let to = (range.end - at * 64).min(64);
+            let mask = if from < to { u64::MAX >> (64 - (to - from)) << from } else { 0 };
+            (at, self.words[at as usize] & mask)
+        })
     }
 
     /// The blocks as runs, in ascending order.
@@ -189,6 +203,16 @@ impl BlockSet {
         }
         Some(set)
     }
+}
+
+/// The blocks that the word with the number `at` stands for, in ascending order.
+fn bits_of(at: u32, word: u64) -> impl Iterator<Item = u32> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        let bit = (rest != 0).then(|| rest.trailing_zeros())?;
+        rest &= rest - 1;
+        Some(at * 64 + bit)
+    })
 }
 
 /// Joins ascending block indices into runs.
@@ -311,6 +335,20 @@ mod tests {
             prop_assert_eq!(rest.len() + set.len(), blocks);
             rest.union_with(&set);
             prop_assert!(rest.is_full());
+        }
+
+        #[test]
+        fn a_part_of_it_is_what_lies_in_a_range(
+            blocks in 0u32..300,
+            one in prop::collection::btree_set(0u32..300, 0..100),
+            other in prop::collection::btree_set(0u32..300, 0..100),
+            (start, end) in (0u32..400, 0u32..400),
+        ) {
+            let in_range = |block: &u32| *block < blocks && (start..end).contains(block);
+            let common = one.intersection(&other).copied().filter(in_range);
+            let [mine, theirs] = [&one, &other].map(|members| set(blocks, members.iter().copied()));
+            prop_assert!(mine.iter_range(start..end).eq(one.iter().copied().filter(in_range)));
+            prop_assert!(mine.iter_common(&theirs, start..end).eq(common));
         }
 
         #[test]
