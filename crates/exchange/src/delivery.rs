@@ -5,6 +5,7 @@ use crate::{
     action::{Action, Failure, TransferId},
     exchange::Exchange,
     quarantine::Offence,
+    ready::Ready,
     time::Time,
     transfers::{From, Transfer},
 };
@@ -33,9 +34,7 @@ impl Exchange {
             From::Neighbour(node) => {
                 let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
                 neighbour.delivered(now, issued, first, length);
-                if let Some(ready) = &mut self.ready {
-                    ready.insert(node);
-                }
+                self.ready.add(node);
                 let patience = timing.stall + neighbour.time_for(0) * 4;
                 let longest = timing.stall_max;
                 let siblings = self.transfers.find(|other| other.from == from);
@@ -80,7 +79,7 @@ impl Exchange {
             && let Some(neighbour) = self.neighbours.get_mut(&node)
         {
             neighbour.bytes_in_flight = neighbour.bytes_in_flight.saturating_sub(length);
-            self.mark_ready(node);
+            self.ready.add(node);
         }
         if empty {
             self.end_transfer(id);
@@ -180,7 +179,7 @@ impl Exchange {
         }
         if !transfer.left.is_empty() {
             // Others may bring it.
-            self.ready = None;
+            self.ready = Ready::Anybody;
         }
         if let Some(release) = self.releases.get_mut(&transfer.release) {
             transfer.left.iter().for_each(|block| release.give_back(*block, id));

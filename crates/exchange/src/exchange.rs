@@ -6,11 +6,12 @@ use crate::{
     config::Config,
     fetchers::Lease,
     gossip::Gossip,
-    members::Members,
+    members::{Members, News},
     metadata::Metadata,
     neighbours::{Meter, Neighbours},
     origin::Origin,
     quarantine::{Offence, Quarantine},
+    ready::Ready,
     release::{NewRelease, RELEASES_MAX, Release},
     time::Time,
     transfers::{From, Transfers},
@@ -19,7 +20,7 @@ use branchmesh_wire::{BlockSet, IndexId, NodeId, Note, Role, Source, Status, lim
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
 };
 
@@ -61,12 +62,11 @@ pub struct Exchange {
     pub(crate) timer: Option<(Time, Reason)>,
     /// When the last event was dealt with.
     pub(crate) settled_at: Time,
-    /// Members came, went or spoke since.
+    /// Members came or went since, or have something new.
     pub(crate) site_changed: bool,
     /// When the next member may go silent.
     pub(crate) silence_at: Option<Time>,
-    /// Neighbours that have got room or blocks since requests were last planned; `None`: possibly all.
-    pub(crate) ready: Option<BTreeSet<NodeId>>,
+    pub(crate) ready: Ready,
     /// When slow requests are looked at again.
     pub(crate) endgame_at: Option<Time>,
     pub(crate) leaving: bool,
@@ -102,7 +102,7 @@ impl Exchange {
             settled_at: now,
             site_changed: true,
             silence_at: None,
-            ready: None,
+            ready: Ready::Anybody,
             endgame_at: None,
             leaving: false,
             releases_added: 0,
@@ -146,7 +146,7 @@ impl Exchange {
             return Err(AddReleaseError::TooMany(RELEASES_MAX));
         }
         self.releases_added += 1;
-        let mut release = Release::new(now, self.releases_added, new);
+        let mut release = Release::new(now, self.releases_added, self.config.node, new);
         self.neighbours.nodes().for_each(|node| release.announcer.owe(node));
         self.releases.insert(id, release);
         self.gossip.hurry();
@@ -248,15 +248,16 @@ impl Exchange {
 
     /// A status came in by gossip; its author is authenticated.
     pub fn handle_status(&mut self, now: Time, status: Status) {
-        let (node, leaving) = (status.node, status.leaving);
+        let (node, leaving, metadata) = (status.node, status.leaving, status.metadata);
         let known = self.members.get(&node).is_some_and(|member| member.status.is_some());
-        if self.members.hear(now, status, &self.config.timing) {
-            self.site_changed = true;
-            if leaving {
-                self.drop_neighbour(node);
-            } else if !known {
-                self.greet();
-            }
+        let news = self.members.hear(now, status, &self.config.timing);
+        self.lease.stale |= news >= News::Turns;
+        self.site_changed |=
+            news >= News::Presence || (news > News::None && metadata > self.metadata.version);
+        if news > News::None && leaving {
+            self.drop_neighbour(node);
+        } else if news > News::None && !known {
+            self.greet();
         }
         self.settle_ready(now);
     }
@@ -270,9 +271,9 @@ impl Exchange {
             Note::Have { release, blocks } => self.take_map(now, from, release, &blocks),
             Note::Gained { release, blocks } => match self.releases.get_mut(&release) {
                 Some(known) => {
-                    let before = known.availability.unheld_total();
+                    let before = known.availability.rarity().unheld_total();
                     let taken = take_gained(known, from, &blocks);
-                    if known.availability.unheld_total() < before {
+                    if known.availability.rarity().unheld_total() < before {
                         self.members.brought(now, &from);
                     }
                     taken
@@ -286,7 +287,7 @@ impl Exchange {
                 Ok(())
             }
         };
-        self.mark_ready(from);
+        self.ready.add(from);
         self.settle_ready(now);
         result
     }
@@ -365,8 +366,9 @@ impl Exchange {
                 }
             }
             self.lease.stale = true;
+            self.ready = Ready::Anybody;
         }
-        self.settle(now);
+        self.settle_ready(now);
     }
 
     /// Blocks that were held turned out to be lost or rotten on disk.
@@ -410,8 +412,8 @@ impl Exchange {
 
     /// It is the time that [`poll_timeout`](Self::poll_timeout) named, or later.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.site_changed = true;
-        self.settle(now);
+        self.site_changed |= self.is_site_due(now);
+        self.settle_ready(now);
     }
 
     // What next.
@@ -428,13 +430,6 @@ impl Exchange {
     }
 
     // Helpers of the events above, in the order of their use.
-
-    /// `node` has got room or blocks.
-    pub(crate) fn mark_ready(&mut self, node: NodeId) {
-        if let Some(ready) = &mut self.ready {
-            ready.insert(node);
-        }
-    }
 
     /// In a small site, a newcomer should know everybody while it still listens.
     fn greet(&mut self) {
@@ -476,9 +471,9 @@ impl Exchange {
             known.announcer.answer(from);
         }
         let credited = !self.quarantine.holds(now, from, release);
-        let before = known.availability.unheld_total();
+        let before = known.availability.rarity().unheld_total();
         known.availability.replace(from, blocks, credited);
-        if known.availability.unheld_total() < before {
+        if known.availability.rarity().unheld_total() < before {
             self.members.brought(now, &from);
         }
         Ok(())
@@ -490,14 +485,8 @@ fn take_gained(
     from: NodeId,
     blocks: &branchmesh_wire::Runs,
 ) -> Result<(), Misbehaviour> {
-    if !release.availability.knows(&from) {
-        return Ok(());
-    }
     let count = release.blocks.count();
-    let mut repeated = 0;
-    for block in blocks.blocks(count) {
-        repeated += u64::from(!release.availability.gain(from, block));
-    }
+    let Some(repeated) = release.availability.gain(from, blocks.blocks(count)) else { return Ok(()) };
     let normal = release.announcer.admit_repeated(from, repeated, count);
     if normal { Ok(()) } else { Err(Misbehaviour::Flood { release: release.id }) }
 }

@@ -4,7 +4,7 @@
 //! see `fetchers`.
 
 use crate::{config::Timing, time::Time};
-use branchmesh_wire::{IndexId, NodeId, Role, Status, WanPolicy};
+use branchmesh_wire::{IndexId, NodeId, ReleaseStatus, Role, Status, WanPolicy};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Members of a site that are remembered; protects memory against an insider who invents nodes. A status is at most
@@ -34,7 +34,20 @@ pub struct Member {
     vain: u32,
     /// Whether it ever brought something to the site.
     proven: bool,
-    hash: [u8; 32],
+    hash: RankHash,
+}
+
+/// What a status says of its sender that was not known before; what is more comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum News {
+    /// Nothing: it is late, foreign, or an echo.
+    None,
+    /// That it is still here, and how far it is.
+    Progress,
+    /// Something that turns for the WAN depend on.
+    Turns,
+    /// That it has come or gone, or where it is.
+    Presence,
 }
 
 /// A member that may use the WAN, in the order of ranks.
@@ -53,12 +66,16 @@ pub(crate) struct Rank {
     policy: u8,
     role: u8,
     young: bool,
-    hash: [u8; 32],
+    hash: RankHash,
 }
+
+/// A hash in four words, the most significant one first: members are sorted by it often.
+type RankHash = [u64; 4];
 
 /// The members, other than this node.
 pub(crate) struct Members {
     me: NodeId,
+    my_hash: RankHash,
     entries: BTreeMap<NodeId, Member>,
     /// Entries that have not departed.
     present: usize,
@@ -66,7 +83,7 @@ pub(crate) struct Members {
 
 impl Members {
     pub(crate) fn new(me: NodeId) -> Self {
-        Self { me, entries: BTreeMap::new(), present: 0 }
+        Self { me, my_hash: rank_hash(&me), entries: BTreeMap::new(), present: 0 }
     }
 
     pub(crate) fn get(&self, node: &NodeId) -> Option<&Member> {
@@ -88,31 +105,28 @@ impl Members {
         self.present + 1
     }
 
-    fn recount(&mut self) {
-        self.present = self.entries.values().filter(|member| member.departed.is_none()).count();
-    }
-
-    /// Takes in a status. Returns whether it says something new about its sender.
-    pub(crate) fn hear(&mut self, now: Time, status: Status, timing: &Timing) -> bool {
+    /// Takes in a status.
+    pub(crate) fn hear(&mut self, now: Time, status: Status, timing: &Timing) -> News {
         if status.node == self.me || !status.is_acceptable() {
-            return false;
+            return News::None;
         }
+        let timeout = timing.member_timeout(self.count());
         let full = self.entries.len() >= MEMBERS_MAX;
         let Some(member) = self.entries.get_mut(&status.node) else {
-            if !full && !status.leaving {
-                let member = Member::new(&status.node, status.name.clone());
-                self.entries.entry(status.node).or_insert(member).take(now, status);
-                self.recount();
-                return true;
+            if full || status.leaving {
+                return News::None;
             }
-            return false;
+            let member = Member::new(&status.node, status.name.clone());
+            self.present += 1;
+            return self.entries.entry(status.node).or_insert(member).take(now, status, timeout);
         };
-        let welcome = member.would_take(now, &status, timing);
-        if welcome {
-            member.take(now, status);
-            self.recount();
+        if !member.would_take(now, &status, timing) {
+            return News::None;
         }
-        welcome
+        let was_here = member.departed.is_none();
+        let news = member.take(now, status, timeout);
+        self.present = self.present + usize::from(member.departed.is_none()) - usize::from(was_here);
+        news
     }
 
     /// A connection to `node` stands. Returns false if the site is full.
@@ -120,10 +134,11 @@ impl Members {
         if node == self.me || (self.entries.len() >= MEMBERS_MAX && !self.entries.contains_key(&node)) {
             return false;
         }
+        let was_here = self.entries.get(&node).is_some_and(|member| member.departed.is_none());
         let member = self.entries.entry(node).or_insert_with(|| Member::new(&node, name.to_owned()));
         member.connected = true;
         member.departed = None;
-        self.recount();
+        self.present += usize::from(!was_here);
         true
     }
 
@@ -137,15 +152,19 @@ impl Members {
     pub(crate) fn disconnect(&mut self, now: Time, node: &NodeId) {
         if let Some(member) = self.entries.get_mut(node) {
             member.connected = false;
+            self.present -= usize::from(member.departed.is_none());
             member.departed = Some(now);
-            self.recount();
         }
     }
 
     /// Forgets those who are silent for too long.
     pub(crate) fn expire(&mut self, now: Time, timeout: Duration) {
-        self.entries.retain(|_, member| member.expires(timeout).is_none_or(|at| now < at));
-        self.recount();
+        let present = &mut self.present;
+        self.entries.retain(|_, member| {
+            let stays = member.expires(timeout).is_none_or(|at| now < at);
+            *present -= usize::from(!stays && member.departed.is_none());
+            stays
+        });
     }
 
     /// When the next member may go silent.
@@ -170,7 +189,7 @@ impl Members {
                 Some(Candidate { node: *node, rank, status, progress, proven })
             })
             .collect();
-        candidates.sort_by_key(|candidate| candidate.rank);
+        candidates.sort_unstable_by_key(|candidate| candidate.rank);
         candidates
     }
 
@@ -183,7 +202,7 @@ impl Members {
         role: Role,
         mine: u64,
     ) -> Rank {
-        Rank::of(policy, role, mine, self.youngest(now, timeout, mine), rank_hash(&self.me))
+        Rank::of(policy, role, mine, self.youngest(now, timeout, mine), self.my_hash)
     }
 
     fn youngest(&self, now: Time, timeout: Duration, mine: u64) -> u64 {
@@ -235,7 +254,8 @@ impl Member {
         newer || now >= departed + timing.departure_grace
     }
 
-    fn take(&mut self, now: Time, status: Status) {
+    fn take(&mut self, now: Time, status: Status, timeout: Duration) -> News {
+        let news = self.news(now, &status, timeout);
         let claimed = self.status.as_ref().is_some_and(|last| last.fetching);
         if status.fetching && !claimed && self.vain < VAIN_MAX {
             self.progress = now;
@@ -250,6 +270,22 @@ impl Member {
         self.departed = status.leaving.then_some(now);
         self.name.clone_from(&status.name);
         self.status = Some(status);
+        news
+    }
+
+    /// What a status changes.
+    fn news(&self, now: Time, status: &Status, timeout: Duration) -> News {
+        let Some(last) = &self.status else { return News::Presence };
+        if self.departed.is_some() != status.leaving || last.addresses != status.addresses {
+            return News::Presence;
+        }
+        let said = |status: &Status| (status.fetching, status.wan_policy, status.role, status.incarnation);
+        let lacks = |one: &ReleaseStatus| (one.release, one.bytes_have < one.bytes_total);
+        let is_same = said(last) == said(status)
+            && last.releases.iter().map(lacks).eq(status.releases.iter().map(lacks))
+            && self.is_fresh(now, timeout)
+            && (self.connected || last.wan_bytes == status.wan_bytes);
+        if is_same { News::Progress } else { News::Turns }
     }
 }
 
@@ -267,7 +303,7 @@ impl Candidate<'_> {
 }
 
 impl Rank {
-    fn of(policy: WanPolicy, role: Role, incarnation: u64, youngest: u64, hash: [u8; 32]) -> Self {
+    fn of(policy: WanPolicy, role: Role, incarnation: u64, youngest: u64, hash: RankHash) -> Self {
         Self {
             policy: match policy {
                 WanPolicy::Fetcher => 0,
@@ -285,10 +321,15 @@ impl Rank {
 }
 
 /// Ties are broken by a hash that nothing else in the mesh is ordered by (who dials whom follows the bare id).
-fn rank_hash(node: &NodeId) -> [u8; 32] {
+fn rank_hash(node: &NodeId) -> RankHash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"branchmesh rank").update(&node.0);
-    *hasher.finalize().as_bytes()
+    let mut words = hasher.finalize_xof();
+    std::array::from_fn(|_| {
+        let mut word = [0; 8];
+        words.fill(&mut word);
+        u64::from_be_bytes(word)
+    })
 }
 
 #[cfg(test)]
@@ -328,14 +369,14 @@ mod tests {
     #[test]
     fn late_and_foreign_words_are_ignored() {
         let (mut members, timing) = members();
-        assert!(members.hear(at(0), status(1, 10, 5), &timing));
-        assert!(!members.hear(at(0), status(1, 10, 5), &timing), "the same again");
-        assert!(!members.hear(at(0), status(1, 10, 4), &timing), "overtaken");
-        assert!(!members.hear(at(0), status(1, 9, 99), &timing), "an earlier life");
-        assert!(members.hear(at(0), status(1, 11, 1), &timing), "restarted");
-        assert!(!members.hear(at(0), status(0, 1, 1), &timing), "its own echo");
+        assert_eq!(members.hear(at(0), status(1, 10, 5), &timing), News::Presence);
+        assert_eq!(members.hear(at(0), status(1, 10, 5), &timing), News::None, "the same again");
+        assert_eq!(members.hear(at(0), status(1, 10, 4), &timing), News::None, "overtaken");
+        assert_eq!(members.hear(at(0), status(1, 9, 99), &timing), News::None, "an earlier life");
+        assert_eq!(members.hear(at(0), status(1, 11, 1), &timing), News::Turns, "restarted");
+        assert_eq!(members.hear(at(0), status(0, 1, 1), &timing), News::None, "its own echo");
         let other_version = Status { version: WIRE_VERSION + 1, ..status(2, 1, 1) };
-        assert!(!members.hear(at(0), other_version, &timing));
+        assert_eq!(members.hear(at(0), other_version, &timing), News::None);
     }
 
     #[test]
@@ -346,8 +387,13 @@ mod tests {
         assert!(members.connect(node, "pc-1"));
         members.disconnect(at(1000), &node);
         assert_eq!(members.live(at(1000), TIMEOUT).count(), 0);
-        assert!(!members.hear(at(1100), status(1, 10, 2), &timing), "was under way when it died");
-        assert!(members.hear(at(1400), status(1, 10, 3), &timing), "it lives, only the connection is gone");
+        assert_eq!(
+            members.hear(at(1100), status(1, 10, 2), &timing),
+            News::None,
+            "was under way when it died"
+        );
+        let news = members.hear(at(1400), status(1, 10, 3), &timing);
+        assert_eq!(news, News::Presence, "it lives, only the connection is gone");
         assert_eq!(members.live(at(1400), TIMEOUT).count(), 1);
         assert_eq!(members.live(at(5400), TIMEOUT).count(), 0, "silent");
     }
@@ -358,9 +404,9 @@ mod tests {
         members.hear(at(0), status(1, 10, 1), &timing);
         members.hear(at(0), Status { leaving: true, ..status(1, 10, 2) }, &timing);
         assert_eq!(members.live(at(0), TIMEOUT).count(), 0);
-        assert!(!members.hear(at(1000), status(1, 10, 3), &timing));
+        assert_eq!(members.hear(at(1000), status(1, 10, 3), &timing), News::None);
         // Its clock was set back meanwhile.
-        assert!(members.hear(at(1000), status(1, 3, 1), &timing));
+        assert_eq!(members.hear(at(1000), status(1, 3, 1), &timing), News::Presence);
         assert_eq!(members.live(at(1000), TIMEOUT).count(), 1);
     }
 

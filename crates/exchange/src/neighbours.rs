@@ -213,12 +213,18 @@ impl Neighbours {
         Some(failures)
     }
 
-    /// When the next pause ends.
-    pub(crate) fn next_pause_end(&mut self, now: Time) -> Option<Time> {
-        if self.pause_end.is_some_and(|at| at <= now) {
+    /// Whether a pause is over that was not when this was asked last.
+    pub(crate) fn end_pauses(&mut self, now: Time) -> bool {
+        let is_over = self.pause_end.is_some_and(|at| at <= now);
+        if is_over {
             let paused = self.entries.values().map(|neighbour| neighbour.paused_until);
             self.pause_end = paused.filter(|until| *until > now).min();
         }
+        is_over
+    }
+
+    /// When the next pause ends.
+    pub(crate) fn next_pause_end(&self) -> Option<Time> {
         self.pause_end
     }
 }

@@ -2,24 +2,23 @@
 
 use crate::{
     action::{Action, Failure, TransferId},
-    choice::{self, Share},
+    choice,
     exchange::Exchange,
+    ready::Ready,
     time::Time,
     transfers::{From, Transfer},
 };
 use branchmesh_wire::{IndexId, NodeId, Status, WanPolicy, limits::WIRE_VERSION};
 use rand::RngExt;
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 /// Neighbours that a node of a large site connects to: well above ln N, so that the graph is connected.
 const NEIGHBOURS_WANTED: usize = 32;
-/// How often the end game is looked at.
-const ENDGAME_TICK: Duration = Duration::from_millis(250);
 
 impl Exchange {
     /// Draws all conclusions from an event.
     pub(crate) fn settle(&mut self, now: Time) {
-        self.ready = None;
+        self.ready = Ready::Anybody;
         self.settle_ready(now);
     }
 
@@ -31,6 +30,7 @@ impl Exchange {
         }
         self.notice_sleep(now);
         self.free_quarantined(now);
+        self.end_pauses(now);
         self.end_stalled(now);
         if self.site_changed {
             self.members.expire(now, self.member_timeout());
@@ -77,17 +77,22 @@ impl Exchange {
         for (node, release) in self.quarantine.ended(self.settled_at, now) {
             if let Some(release) = self.releases.get_mut(&release) {
                 release.availability.set_credited(&node, true);
-                self.ready = None;
+                self.ready = Ready::Anybody;
                 self.lease.stale = true;
             }
         }
     }
 
-    fn end_stalled(&mut self, now: Time) {
-        if self.transfers.next_deadline().is_none_or(|at| at > now) {
-            return;
+    fn end_pauses(&mut self, now: Time) {
+        let paused = self.releases.values().map(|release| release.paused_until);
+        let is_over = paused.into_iter().any(|until| self.settled_at < until && until <= now);
+        if self.neighbours.end_pauses(now) || is_over {
+            self.ready = Ready::Anybody;
         }
-        for id in self.transfers.find(|transfer| transfer.deadline <= now) {
+    }
+
+    fn end_stalled(&mut self, now: Time) {
+        for id in self.transfers.overdue(now) {
             let Some(transfer) = self.end_transfer(id) else { continue };
             self.actions.push_back(Action::Cancel { transfer: id });
             match transfer.from {
@@ -127,54 +132,34 @@ impl Exchange {
         id
     }
 
-    /// Asks neighbours for what they hold, as long as any has room. Only those are looked at that have got room or
-    /// blocks since the last time: with hundreds of neighbours, everything else costs more than it finds.
+    /// Asks the neighbours that are ready for what they hold, as long as any has room.
     fn plan_lan(&mut self, now: Time) {
-        let ready = self.ready.replace(BTreeSet::new());
-        let mut hungry: Vec<(u64, IndexId)> = self
-            .releases
-            .values()
-            .filter(|release| release.is_hungry(now))
-            .map(|release| (release.serial, release.id))
-            .collect();
-        hungry.sort_unstable();
-        if hungry.is_empty() {
-            return;
-        }
-        let mut asking = match ready {
-            None => self.neighbours.with_room(now),
-            Some(ready) => self.neighbours.with_room_among(now, ready),
-        };
+        let ready = std::mem::replace(&mut self.ready, Ready::NOBODY);
+        let mut asking = ready.with_room(now, &self.neighbours);
         if asking.is_empty() {
             return;
         }
-        // Requests do not change who wants what.
-        let hungry: Vec<(IndexId, Share)> = hungry.into_iter().map(|(_, id)| (id, self.share(id))).collect();
+        let hungry = self.releases.values().filter(|release| release.is_hungry(now));
+        let mut hungry: Vec<(u64, IndexId)> = hungry.map(|release| (release.serial, release.id)).collect();
+        hungry.sort_unstable();
         while !asking.is_empty() {
-            asking.retain(|node| hungry.iter().any(|(id, share)| self.ask(now, *node, *id, *share)));
+            asking.retain(|node| hungry.iter().any(|(_, id)| self.ask(now, *node, *id)));
             asking = self.neighbours.with_room_among(now, asking);
         }
     }
 
-    fn ask(&mut self, now: Time, node: NodeId, id: IndexId, share: Share) -> bool {
-        let Some(release) = self.releases.get(&id) else { return false };
+    fn ask(&mut self, now: Time, node: NodeId, id: IndexId) -> bool {
+        let Some(release) = self.releases.get_mut(&id) else { return false };
         let room = self.neighbours.get(&node).map_or(0, |neighbour| neighbour.room(now));
         if room == 0 {
             return false;
         }
-        let blocks = choice::pick(release, &node, share, room, &mut self.rng);
+        let blocks = choice::pick(release, &node, room, &mut self.rng);
         self.request(now, node, id, blocks)
     }
 
-    /// This node's share of what has one holder.
-    fn share(&self, id: IndexId) -> Share {
-        let lacking = self.releases.get(&id).into_iter().flat_map(|release| release.availability.lacking());
-        let (before, all) = lacking
-            .fold((0, 0), |(before, all), node| (before + u64::from(*node < self.config.node), all + 1));
-        Share { place: before, of: all + 1 }
-    }
-
-    fn request(&mut self, now: Time, node: NodeId, release: IndexId, blocks: Vec<u32>) -> bool {
+    /// Asks `node` for blocks, if there are any. Returns whether there are.
+    pub(crate) fn request(&mut self, now: Time, node: NodeId, release: IndexId, blocks: Vec<u32>) -> bool {
         if blocks.is_empty() {
             return false;
         }
@@ -190,35 +175,6 @@ impl Exchange {
         let transfer = self.begin(now, release, From::Neighbour(node), &blocks, deadline);
         self.actions.push_back(Action::Request { transfer, node, release, blocks });
         true
-    }
-
-    /// When everything that is missing flies, idle neighbours double what is slow.
-    fn plan_endgame(&mut self, now: Time) {
-        self.endgame_at = None;
-        let ending: Vec<IndexId> = self
-            .releases
-            .values()
-            .filter(|release| choice::is_endgame(release))
-            .map(|known| known.id)
-            .collect();
-        for id in ending {
-            self.endgame_at = Some(now + ENDGAME_TICK);
-            for node in self.neighbours.with_room(now) {
-                let Some(neighbour) = self.neighbours.get(&node).filter(|neighbour| neighbour.is_idle())
-                else {
-                    continue;
-                };
-                let Some(release) = self.releases.get(&id) else { continue };
-                let expected = |source: &NodeId| {
-                    let source = self.neighbours.get(source);
-                    source.map_or(Duration::MAX, |source| source.time_for(0))
-                };
-                let after = self.config.timing.endgame_after;
-                let blocks =
-                    choice::pick_again(now, after, release, &self.transfers, &node, neighbour, expected);
-                self.request(now, node, id, blocks);
-            }
-        }
     }
 
     /// Sends the have-maps and their changes that are due.
@@ -252,6 +208,7 @@ impl Exchange {
         }
         let node = newest[self.rng.random_range(0..newest.len())];
         self.metadata.ask(now, node, &self.config.timing);
+        self.lease.stale = true;
         self.actions.push_back(Action::FetchMetadata { node });
     }
 

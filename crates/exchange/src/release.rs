@@ -11,7 +11,7 @@ use crate::{
     config::Timing,
     time::Time,
 };
-use branchmesh_wire::{BlockSet, IndexId, ReleaseStatus, Segments, Source};
+use branchmesh_wire::{BlockSet, IndexId, NodeId, ReleaseStatus, Segments, Source};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Releases in exchange at the same time; protects memory (a release of 60 GB takes about 4 MiB, and 150 KiB more per
@@ -61,8 +61,8 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    pub(crate) fn new(now: Time, serial: u64, new: NewRelease) -> Self {
-        let mut availability = Availability::new(&new.segments);
+    pub(crate) fn new(now: Time, serial: u64, me: NodeId, new: NewRelease) -> Self {
+        let mut availability = Availability::new(me, &new.segments);
         new.have.iter().for_each(|block| availability.misses_no_more(block));
         Self {
             id: new.release,
@@ -91,7 +91,7 @@ impl Release {
 
     /// Whether blocks are missing that only an origin can give.
     pub(crate) fn needs_wan(&self, now: Time) -> bool {
-        self.wanted && now >= self.paused_until && self.availability.unheld_total() > 0
+        self.wanted && now >= self.paused_until && self.availability.rarity().unheld_total() > 0
     }
 
     pub(crate) fn request(&mut self, block: u32, transfer: TransferId) {
@@ -157,8 +157,10 @@ impl Release {
     ) -> Vec<u32> {
         let mut picked = Vec::new();
         let mut picked_bytes = 0;
-        for segment in self.availability.unheld_segments().filter(|segment| is_mine(*segment)) {
-            for block in self.availability.unheld_blocks(segment).filter(|block| self.is_due(now, *block)) {
+        for segment in self.availability.rarity().unheld_segments().filter(|segment| is_mine(*segment)) {
+            for block in
+                self.availability.rarity().unheld_blocks(segment).filter(|block| self.is_due(now, *block))
+            {
                 let length = self.blocks.length(block);
                 if !picked.is_empty() && (picked_bytes + length > bytes || picked.len() >= count) {
                     return picked;

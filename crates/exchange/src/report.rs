@@ -191,7 +191,7 @@ impl Exchange {
     #[must_use]
     pub fn held_on_site(&self, release: &IndexId) -> Option<BlockSet> {
         let known = self.releases.get(release)?;
-        let mut held = known.availability.held_by_any();
+        let mut held = known.availability.rarity().held_by_any();
         held.union_with(known.blocks.held());
         Some(held)
     }
@@ -240,7 +240,7 @@ impl Exchange {
         if release.blocks.in_flight_count() > 0 {
             return None;
         }
-        if release.availability.unheld_total() == 0 {
+        if release.availability.rarity().unheld_total() == 0 {
             return Some(Waiting::ForNeighbours);
         }
         let name = |node: NodeId| {

@@ -13,8 +13,7 @@ use std::time::Duration;
 const TICK_MIN: Duration = Duration::from_millis(5);
 
 impl Exchange {
-    pub(crate) fn next_timer(&mut self, now: Time) -> Option<(Time, Reason)> {
-        let pause_end = self.neighbours.next_pause_end(now);
+    pub(crate) fn next_timer(&self, now: Time) -> Option<(Time, Reason)> {
         let timing = &self.config.timing;
         let releases = self.releases.values();
         let have_maps = releases.clone().filter_map(|release| release.announcer.due(timing));
@@ -34,7 +33,7 @@ impl Exchange {
             (self.silence_at, Reason::MemberSilent),
             (self.lease_timer(now, timing), Reason::Lease),
             (self.transfers.next_deadline(), Reason::Stall),
-            (pause_end, Reason::PauseOver),
+            (self.neighbours.next_pause_end(), Reason::PauseOver),
             (self.quarantine.next_end(now), Reason::PauseOver),
             (self.endgame_at, Reason::EndGame),
             (poll, Reason::Origin),
@@ -46,6 +45,14 @@ impl Exchange {
         ];
         let due = timers.into_iter().filter_map(|(at, reason)| Some((at?.max(now + TICK_MIN), reason)));
         due.min()
+    }
+
+    /// Whether something that concerns the members has become due since the last event.
+    pub(crate) fn is_site_due(&self, now: Time) -> bool {
+        let before = self.settled_at;
+        let dials = self.dialled.values().map(|(at, _)| *at).filter(|at| *at > before);
+        let metadata = self.metadata.next(before, &self.config.timing);
+        self.silence_at.into_iter().chain(metadata).chain(dials).any(|at| at <= now)
     }
 
     /// When turns, a drain, or the wait for have-maps may end.

@@ -37,6 +37,9 @@ pub(crate) struct Transfers {
     under_way: BTreeMap<TransferId, Transfer>,
     /// How many of them are from an origin. Most nodes have none, and it is asked after each event.
     fetches: usize,
+    /// No deadline is before it. Deadlines are put off with each block that comes, and to look for the first one each
+    /// time costs more than to find at the end of this one that there is time left.
+    first_deadline: Option<Time>,
     ended: VecDeque<(TransferId, IndexId, From)>,
     last: u64,
 }
@@ -49,6 +52,8 @@ impl Transfers {
 
     pub(crate) fn begin(&mut self, id: TransferId, transfer: Transfer) {
         self.fetches += usize::from(transfer.from == From::Origin);
+        let first = self.first_deadline.map_or(transfer.deadline, |first| first.min(transfer.deadline));
+        self.first_deadline = Some(first);
         self.under_way.insert(id, transfer);
     }
 
@@ -93,7 +98,18 @@ impl Transfers {
         self.all().filter(|(_, transfer)| transfer.from == From::Origin).take(self.fetches)
     }
 
+    /// When to look for stalled ones next.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        self.under_way.values().map(|transfer| transfer.deadline).min()
+        self.first_deadline.filter(|_| !self.under_way.is_empty())
+    }
+
+    /// Those that are stalled. They are to be ended.
+    pub(crate) fn overdue(&mut self, now: Time) -> Vec<TransferId> {
+        if self.next_deadline().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let later = self.under_way.values().map(|transfer| transfer.deadline).filter(|at| *at > now);
+        self.first_deadline = later.min();
+        self.find(|transfer| transfer.deadline <= now)
     }
 }
