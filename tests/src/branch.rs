@@ -48,6 +48,8 @@ pub struct Spread {
     pub requests: usize,
     /// What nginx sent of the packs.
     pub packs: PackTraffic,
+    /// Bytes that it sent of index parts.
+    pub index_bytes: u64,
     /// Bytes over the WAN since the start, each [`SAMPLE_EVERY`].
     pub wan_course: Vec<u64>,
 }
@@ -154,7 +156,15 @@ impl Branch {
         });
         let wan_bytes = self.site.wan_bytes() - since.wan_bytes;
         let accesses = &self.accesses()[since.accesses..];
-        Spread { seconds, wan_bytes, requests: accesses.len(), packs: PackTraffic::of(accesses), wan_course }
+        let index_parts = accesses.iter().filter(|access| access.path.starts_with("/indexes/"));
+        Spread {
+            seconds,
+            wan_bytes,
+            requests: accesses.len(),
+            packs: PackTraffic::of(accesses),
+            index_bytes: index_parts.map(|access| access.body_bytes).sum(),
+            wan_course,
+        }
     }
 
     /// Now, for [`Self::follow`].

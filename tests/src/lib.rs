@@ -35,6 +35,7 @@ pub mod nginx;
 pub mod node;
 pub mod place;
 pub mod plaintext;
+pub mod planned;
 pub mod ports;
 pub mod process;
 pub mod python;

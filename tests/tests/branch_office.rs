@@ -6,6 +6,7 @@ use branchmesh_tests::{
     claims::{Claims, Figure},
     hq::RepositorySize,
     netns::Links,
+    planned::Planned,
     skip::{Need, have_all},
 };
 use std::time::Duration;
@@ -35,14 +36,26 @@ fn a_branch_gets_two_releases_and_a_newcomer_and_each_block_crosses_the_wan_once
     let starting = branch.start(0..CLIENTS);
     claims.at_most("time to start all agents", Figure::seconds(starting.as_secs_f64()), Figure::seconds(1.0));
     let spread = branch.follow(&everyone, "1", patience(size), &before);
-    let bound = Figure::seconds(LINKS.wan_seconds(size.total()));
     note_spread(&mut claims, "first release", size, &spread);
     claims.at_most(
         "first release: bytes over the WAN",
         Figure::bytes(spread.wan_bytes),
         wan_limit(size, 1.05),
     );
-    claims.at_most("first release: last client done", last(&spread), bound.times(1.15));
+    // What crossed, with the headers of all packets: no mesh can be faster.
+    let bound = Figure::seconds(LINKS.wan_seconds(spread.wan_bytes));
+    claims.at_most("first release: last client done", last(&spread), bound.times(1.08));
+    let packs = Figure::bytes(size.packs);
+    claims.at_most(
+        "first release: bytes of packs that the origin sent",
+        Figure::bytes(spread.packs.sent),
+        packs.times(1.03),
+    );
+    let planned = branch.plan("1", None);
+    check_plan(&mut claims, "first release", planned, &spread);
+    let time = spread.last().unwrap_or(f64::INFINITY) / planned.seconds;
+    claims.at_most("first release: time / planned", Figure::ratio(time), Figure::ratio(1.15));
+    claims.at_least("first release: time / planned", Figure::ratio(time), Figure::ratio(0.85));
     let wrong = branch.wrong_files(&everyone, "1", &first);
     claims.holds("first release: all files equal the source", wrong.is_empty(), &format!("wrong: {wrong:?}"));
 
@@ -55,6 +68,8 @@ fn a_branch_gets_two_releases_and_a_newcomer_and_each_block_crosses_the_wan_once
         Figure::bytes(spread.wan_bytes),
         wan_limit(new, 1.10),
     );
+    // Its time begins whenever a fetcher asks for news.
+    check_plan(&mut claims, "second release", branch.plan("2", Some("1")), &spread);
     let wrong = branch.wrong_files(&everyone, "2", &second);
     claims.holds(
         "second release: all files equal the source",
@@ -95,6 +110,18 @@ fn patience(size: RepositorySize) -> Duration {
 
 fn last(spread: &Spread) -> Figure {
     Figure::seconds(spread.last().unwrap_or(f64::INFINITY))
+}
+
+/// What `branchmesh plan` says must be what crossed: the same bytes, and the headers of packets within a hundredth.
+fn check_plan(claims: &mut Claims, what: &str, planned: Planned, spread: &Spread) {
+    let crossed = spread.packs.sent + spread.index_bytes;
+    let said = format!("{} planned, {} sent", planned.wan_bytes, crossed);
+    claims.holds(&format!("{what}: as many bytes cross as planned"), planned.wan_bytes == crossed, &said);
+    let headers = spread.wan_bytes as f64 / planned.wan_bytes_with_headers as f64;
+    let limits = [Figure::ratio(0.99), Figure::ratio(1.01)];
+    let what = format!("{what}: bytes with headers / planned");
+    claims.at_least(&what, Figure::ratio(headers), limits[0]);
+    claims.at_most(&what, Figure::ratio(headers), limits[1]);
 }
 
 fn note_spread(claims: &mut Claims, what: &str, size: RepositorySize, spread: &Spread) {
