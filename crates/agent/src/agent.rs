@@ -4,15 +4,14 @@ use crate::{
     api,
     config::Settings,
     harvest,
+    line::Line,
     run::Loop,
     scrub,
     shared::{Parts, Shared},
-    throttle::TokenBucket,
     transfer::Writer,
-    units::{Rate, Space},
+    units::{LimitSchedule, Space},
     versions::Versions,
 };
-use async_trait::async_trait;
 use branchmesh_mesh::{Credentials, IdentityError, Mesh, MeshConfig, MeshError};
 use branchmesh_repo::{Address, ContentKeys, Origin, OriginError, Throttle, Trust, TrustError};
 use branchmesh_store::{Floor, Store, StoreError};
@@ -104,7 +103,9 @@ impl Agent {
             Space::Bytes(bytes) => Floor::Bytes(bytes),
         });
         let versions = Versions::load(&store)?;
-        let (local_origins, origins) = open_origins(&settings)?.into_iter().partition(Origin::is_local);
+        let line = Arc::new(Line::new(settings.fetchers));
+        let (local_origins, origins) =
+            open_origins(&settings, &line)?.into_iter().partition(Origin::is_local);
         let (content_keys, key_problems) = read_content_keys(&settings);
         let trust = open_trust(&settings, content_keys.clone())?;
         let http = TcpListener::bind(settings.http)
@@ -128,6 +129,7 @@ impl Agent {
             store,
             mesh,
             origins,
+            line,
             local_origins,
             content_keys,
             key_problems,
@@ -193,11 +195,11 @@ fn check_certified(settings: &Settings, credentials: &Credentials) -> Result<(),
     Ok(())
 }
 
-fn open_origins(settings: &Settings) -> Result<Vec<Origin>, OriginError> {
-    let limit: Arc<dyn Throttle> = Arc::new(WanLimit(TokenBucket::new(settings.wan_limit)));
+fn open_origins(settings: &Settings, line: &Arc<Line>) -> Result<Vec<Origin>, OriginError> {
+    let limit: Arc<dyn Throttle> = line.clone();
     let open = |url: &String| {
         let origin = Origin::open(Address::from(url).with(settings.access.clone()))?;
-        let limited = settings.wan_limit != Rate(None) && !origin.is_local();
+        let limited = settings.wan_limit != LimitSchedule::default() && !origin.is_local();
         Ok(if limited { origin.throttled(Arc::clone(&limit)) } else { origin })
     };
     // What was brought here comes before everything else.
@@ -228,14 +230,4 @@ fn open_trust(settings: &Settings, keys: ContentKeys) -> Result<Trust, AgentErro
     let root =
         std::fs::read(path).map_err(|source| AgentError::RootUnreadable { path: path.clone(), source })?;
     Ok(Trust::open(&root, &settings.data_dir.join("trust"), keys)?)
-}
-
-/// One bucket for all WAN origins: the setting is about the line.
-struct WanLimit(TokenBucket);
-
-#[async_trait]
-impl Throttle for WanLimit {
-    async fn take(&self, bytes: u32) {
-        self.0.take(u64::from(bytes)).await;
-    }
 }

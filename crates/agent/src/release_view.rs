@@ -29,7 +29,8 @@ fn release_view(
     let rate = agent.rates.of(id);
     let waiting = report.as_ref().and_then(|report| report.waiting.as_ref());
     // Between two blocks of a fetcher on a thin line there is always a moment of waiting.
-    let reason = reason(agent, release, waiting.filter(|_| rate == 0));
+    let is_closed = |waiting: &&Waiting| matches!(waiting, Waiting::WanClosed { .. });
+    let reason = reason(agent, release, waiting.filter(|waiting| rate == 0 || is_closed(waiting)));
     let state = match (&release.phase, &reason) {
         (Phase::Exchanging, Some(_)) => "waiting",
         (phase, _) => state_name(phase),
@@ -105,12 +106,22 @@ fn reason(agent: &Loop, release: &Release, waiting: Option<&Waiting>) -> Option<
         }
         Phase::Announced => Some(format!("fetched when somebody accepts it: branchmesh get {}", name())),
         Phase::Unsuitable(unmet) => Some(unmet.clone()),
-        Phase::Indexing => Some(problem(Problem::Origin).unwrap_or_else(|| "its index is on its way".into())),
+        Phase::Indexing => Some(match agent.wan_closed_words() {
+            Some(closed) => format!("no member has given its index, and {closed}"),
+            None => problem(Problem::Origin).unwrap_or_else(|| "its index is on its way".into()),
+        }),
         Phase::Exchanging if release.withdrawn => {
             Some("the repository has it no longer: only what is here is served".into())
         }
         Phase::Exchanging => {
-            let mut reason = waiting?.to_string();
+            let closed = agent.wan_closed_words();
+            let mut reason = match (waiting?, closed) {
+                // The exchange does not know what the clock on the wall shows.
+                (Waiting::WanClosed { .. }, Some(closed)) => {
+                    return Some(format!("no member holds the rest, and {closed}"));
+                }
+                (waiting, _) => waiting.to_string(),
+            };
             // What went wrong in words of its own, where something did.
             for cause in [problem(Problem::Disk), problem(Problem::Origin)].into_iter().flatten() {
                 reason = format!("{reason} ({cause})");

@@ -3,6 +3,7 @@
 
 use crate::{
     happening::{Happening, Indexed, MetadataFrom},
+    line::OverLine,
     nearby,
     shared::{Held, Shared},
 };
@@ -32,13 +33,16 @@ pub(crate) async fn refresh_wan(shared: Arc<Shared>) {
     let mut result = Err("no origin is configured".into());
     // All of them: a mirror may be behind the others, and trust only moves forward.
     for origin in &shared.origins {
-        let refreshed = refresh(&shared, origin).await;
+        let refreshed = refresh(&shared, &OverLine { line: &shared.line, origin }).await;
         let refreshed = refreshed.map_err(|error| in_words_of(origin.url(), &error));
         if refreshed.is_ok() || result.is_err() {
             result = refreshed;
         }
     }
-    shared.tell(Happening::Metadata(MetadataFrom::Wan, result)).await;
+    // The exchange closed the line itself, and waits for no answer.
+    if result.is_ok() || shared.line.is_open() {
+        shared.tell(Happening::Metadata(MetadataFrom::Wan, result)).await;
+    }
 }
 
 /// Asks a member for new metadata, and tells the loop what came of it.
@@ -167,7 +171,7 @@ impl SiteParts {
                 Err(SourceError::Origin(error)) => {
                     place.note(release, &error);
                 }
-                Err(SourceError::Members(_)) => {}
+                Err(SourceError::Members(_) | SourceError::LineClosed) => {}
             }
         }
         self.shared.nearby.index_is_elsewhere(release);
@@ -185,11 +189,12 @@ impl SiteParts {
             return None;
         }
         for origin in &self.shared.origins {
-            match origin.part(release, blob).await {
+            match (OverLine { line: &self.shared.line, origin }).part(release, blob).await {
                 Ok(part) => {
                     self.crossed.fetch_add(u64::from(blob.encoded_len), Ordering::Relaxed);
                     return Some(part);
                 }
+                Err(SourceError::LineClosed) => return None,
                 Err(error) => {
                     let words = crate::in_words(&error);
                     warn!(origin = origin.url(), error = words, "an index part did not come");

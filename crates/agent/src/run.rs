@@ -5,6 +5,7 @@ use crate::{
     happening::{Arrived, Happening},
     holdings,
     hooks::Hooks,
+    hours::Allowed,
     nearby,
     news::News,
     problems::{Problem, Problems},
@@ -58,6 +59,8 @@ pub(crate) struct Loop {
     pub rates: view::Rates,
     pub problems: Problems,
     pub news: News,
+    /// What `wan_limit` lets pass; `None` before the clock was looked at.
+    pub allowed: Option<Allowed>,
     writer: Writer,
     started: Instant,
     transfers: BTreeMap<TransferId, AbortHandle>,
@@ -79,7 +82,7 @@ impl Loop {
             wan: if shared.origins.is_empty() { WanPolicy::Never } else { settings.wan },
             addresses: shared.mesh.listen_addresses(),
             incarnation: now_unix.as_secs(),
-            fetchers: 1,
+            fetchers: settings.fetchers as usize,
             timing: branchmesh_exchange::Timing { poll: settings.poll, ..Default::default() },
         };
         let exchange = Exchange::new(config, rand::random(), Time::ZERO);
@@ -91,6 +94,7 @@ impl Loop {
             site_wants: BTreeSet::new(),
             rates: view::Rates::default(),
             problems: Problems::default(),
+            allowed: None,
             writer,
             started: Instant::now(),
             transfers: BTreeMap::new(),
@@ -113,6 +117,7 @@ impl Loop {
         mut happenings: mpsc::Receiver<Happening>,
         stop: CancellationToken,
     ) {
+        self.follow_hours();
         self.remember().await;
         // They end with the set.
         let mut watchers = JoinSet::new();
@@ -125,6 +130,7 @@ impl Loop {
             self.drain();
             let due = self.exchange.poll_timeout().map(|(due, _reason)| due);
             let timer = tokio::time::sleep(due.map_or(HOUSEKEEPING, |due| due.since(self.now())));
+            let hours = tokio::time::sleep(self.hours_left().unwrap_or(HOUSEKEEPING));
             tokio::select! {
                 () = stop.cancelled() => break,
                 event = events.recv() => match event {
@@ -133,6 +139,7 @@ impl Loop {
                 },
                 Some(happening) = happenings.recv() => self.on_happening(happening),
                 () = timer => self.exchange.handle_timeout(self.now()),
+                () = hours => self.follow_hours(),
                 _ = housekeeping.tick() => self.keep_house(),
             }
         }
@@ -300,6 +307,7 @@ impl Loop {
     }
 
     fn keep_house(&mut self) {
+        self.follow_hours();
         let now = self.now();
         self.problems.forget_old(now);
         self.rates.sample(&self.exchange, now);

@@ -3,7 +3,8 @@
 //! The loop alone changes state. Tasks read what is here and tell the loop what happened.
 
 use crate::{
-    config::Settings, happening::Happening, harvest::Harvesting, nearby::Nearby, throttle::TokenBucket,
+    config::Settings, happening::Happening, harvest::Harvesting, line::Line, nearby::Nearby,
+    throttle::TokenBucket,
 };
 use branchmesh_image::{BlockEntry, Cipher, Index};
 use branchmesh_mesh::Mesh;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub mesh: Mesh,
     /// Those behind the WAN, nearest first.
     pub origins: Vec<Origin>,
+    /// The line to them.
+    pub line: Arc<Line>,
     /// The local ones.
     pub nearby: Nearby,
     /// What opens the images of groups.
@@ -78,6 +81,7 @@ pub(crate) struct Parts {
     pub store: Store,
     pub mesh: Mesh,
     pub origins: Vec<Origin>,
+    pub line: Arc<Line>,
     pub local_origins: Vec<Origin>,
     pub content_keys: ContentKeys,
     pub key_problems: Vec<String>,
@@ -96,6 +100,7 @@ impl Shared {
             mesh: parts.mesh,
             nearby: Nearby::new(parts.local_origins),
             origins: parts.origins,
+            line: parts.line,
             content_keys: parts.content_keys,
             key_problems: parts.key_problems,
             trust: Mutex::new(parts.trust),

@@ -61,6 +61,22 @@ pub struct NodeView {
     pub uptime_seconds: u64,
     /// What is wrong with this node, in words: its disk, its origins, its metadata.
     pub problems: Vec<String>,
+    /// What it may take from the WAN now, by the setting `wan_limit`.
+    #[serde(default)]
+    pub line: LineView,
+}
+
+/// The line to the WAN, as the setting `wan_limit` allows it to be used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LineView {
+    /// Whether nothing may pass.
+    pub closed: bool,
+    /// The most that the site may take, in bytes a second; null without a limit, and while it is closed.
+    pub limit: Option<u64>,
+    /// When that changes, in local time (RFC 3339); null if it does not.
+    pub until: Option<String>,
+    /// The same in words; null if there is neither a limit nor a change.
+    pub words: Option<String>,
 }
 
 /// The site.

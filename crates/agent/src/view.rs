@@ -1,6 +1,7 @@
 //! Builds what `status` shows from the exchange, the releases, and what the site says of itself.
 
 use crate::{
+    hours::Allowed,
     release_view::release_views,
     run::Loop,
     status::{
@@ -105,6 +106,7 @@ fn node_view(agent: &Loop, now: Time) -> NodeView {
     problems.extend(agent.shared.key_problems.iter().cloned());
     problems.extend(agent.unheard_wishes());
     problems.extend(agent.hooks.problems());
+    problems.extend(agent.allowed.as_ref().and_then(Allowed::problem));
     NodeView {
         name: identity.name.clone(),
         peer_id: identity.peer_id.clone(),
@@ -113,6 +115,7 @@ fn node_view(agent: &Loop, now: Time) -> NodeView {
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_seconds: now.since_start().as_secs(),
         problems,
+        line: agent.allowed.as_ref().map(Allowed::view).unwrap_or_default(),
     }
 }
 

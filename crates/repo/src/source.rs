@@ -28,4 +28,7 @@ pub enum SourceError {
     /// The members of the site failed; in words.
     #[error("no member of the site gave it: {0}")]
     Members(String),
+    /// The line to the origin is closed: it was not asked, or not listened to any more.
+    #[error("the line to the WAN is closed")]
+    LineClosed,
 }

@@ -121,6 +121,12 @@ impl Default for Limit {
     }
 }
 
+impl From<Rate> for Limit {
+    fn from(rate: Rate) -> Self {
+        Self::Rate(rate)
+    }
+}
+
 impl From<Limit> for LimitSchedule {
     fn from(rest: Limit) -> Self {
         Self { parts: Vec::new(), rest }

@@ -56,6 +56,9 @@ fn describe(status: &StatusView) -> String {
         text::bytes(site.wan_bytes),
         if fetchers.is_empty() { "nobody".into() } else { fetchers.join(", ") }
     ));
+    if let Some(words) = &node.line.words {
+        line(words.clone());
+    }
     for problem in &node.problems {
         line(format!("problem: {problem}"));
     }

@@ -89,6 +89,9 @@ async fn plain(
         Ok(block) => block,
         Err(SourceError::Origin(error)) => return Ok(Err(DamageKind::of(&error).ok_or(error)?)),
         Err(SourceError::Members(words)) => return Ok(Err(DamageKind::Unreadable(words))),
+        Err(error @ SourceError::LineClosed) => {
+            return Ok(Err(DamageKind::Unreadable(error.to_string())));
+        }
     };
     // Whoever comes here has the key: without it, there is nothing to examine.
     let cipher = reader.keys.cipher(entry.group.as_deref()).unwrap_or(Cipher::None);
