@@ -59,7 +59,10 @@ impl World {
             }
             Action::Gossip(status) => self.gossip(id, status),
             Action::Dial { node, .. } => self.after(DIAL_DELAY, Event::Meet(id, HostId::of(&node))),
-            Action::PollOrigin => self.after(self.spec.wan_delay * 4, Event::Polled(life)),
+            Action::PollOrigin => {
+                self.check_line(id);
+                self.after(self.spec.wan_delay * 4, Event::Polled(life));
+            }
             Action::FetchMetadata { node } => {
                 self.after(METADATA_DELAY, Event::Metadata { host: life, from: node });
             }
@@ -108,6 +111,9 @@ impl World {
 
     fn gossip(&mut self, id: HostId, status: Status) {
         self.checks.gossiped(self.now, id);
+        if status.fetching {
+            self.check_line(id);
+        }
         let status = Arc::new(self.host(id).spec.nature.twist_status(status));
         for to in self.ids().filter(|to| *to != id).collect::<Vec<_>>() {
             if self.reaches(id, to) {
@@ -184,6 +190,8 @@ impl World {
             return;
         }
         self.checks.ended(host.0, transfer);
+        // Whoever ended it: the agent reads no more of it.
+        self.line.cancel(host.0, Some(transfer));
         let now = self.now;
         self.with(host.0, |exchange| exchange.handle_transfer_ended(now, transfer, outcome));
     }

@@ -6,7 +6,7 @@
 //! * A block that a live member could have given does not cross the WAN, nor does one that another member is fetching:
 //!   [`Violation::FetchedThoughHeld`], [`Violation::FetchedTwice`].
 //! * Nobody waits for ever while a source is in reach: [`Violation::Waits`].
-//! * Limits hold at every step: [`Violation::Limit`].
+//! * Limits hold at every step: [`Violation::Limit`], [`Violation::LineClosed`], [`Violation::LineLimit`].
 //! * What an honest member says is never taken for an offence: [`Violation::HonestAccused`].
 //!
 //! That everybody ends with everything is for the run to say, which knows when.
@@ -20,6 +20,10 @@ use branchmesh_wire::{BlockSet, IndexId, limits::REQUEST_BLOCKS_MAX};
 use std::{collections::BTreeMap, time::Duration};
 
 pub use crate::violation::Violation;
+
+mod meter;
+
+use meter::Meter;
 
 /// Between two looks at who waits.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -46,6 +50,7 @@ pub struct Checks {
     longest_pause: Duration,
     requests: BTreeMap<HostId, BTreeMap<TransferId, HostId>>,
     fetches: BTreeMap<HostId, BTreeMap<TransferId, Fetch>>,
+    meter: Meter,
     statuses: BTreeMap<HostId, (Time, u32)>,
     held_at_first: BTreeMap<IndexId, Vec<BlockSet>>,
     next_look: Time,
@@ -77,6 +82,7 @@ impl Default for Checks {
             longest_pause: Duration::ZERO,
             requests: BTreeMap::new(),
             fetches: BTreeMap::new(),
+            meter: Meter::default(),
             statuses: BTreeMap::new(),
             held_at_first: BTreeMap::new(),
             next_look: Time::ZERO,
@@ -144,6 +150,11 @@ impl Checks {
         self.requests.remove(&host);
     }
 
+    /// The site may take so much from now on.
+    pub(crate) fn line_limited(&mut self, now: Time, limit: Option<u64>) {
+        self.meter.set(now, limit);
+    }
+
     pub(crate) fn gossiped(&mut self, now: Time, host: HostId) {
         let (since, count) = self.statuses.entry(host).or_insert((now, 0));
         if now.since(*since) > Duration::from_secs(1) {
@@ -192,14 +203,21 @@ impl World {
     /// A block has crossed the WAN for `host`.
     pub(crate) fn note_crossing(&mut self, host: HostId, release: IndexId, block: u32) {
         let now = self.now;
-        if !self.host(host).is_honest() {
+        let is_honest = self.host(host).is_honest();
+        if !is_honest {
             // What a hostile member takes for itself is the site's loss all the same.
             tracing::trace!(%host, block, "a hostile member used the WAN");
         }
+        let bytes = self.release(&release).map_or(0, |release| release.bytes_of(block));
+        let part = self.host(host).part;
         let checks = &mut self.checks;
         let crossing = checks.crossings.entry(release).or_default().entry(block);
         let crossing = crossing.or_insert(Crossing { times: 0, last: now });
         (crossing.times, crossing.last) = (crossing.times + 1, now);
+        // No limit holds a hostile one.
+        if is_honest && !checks.meter.take(now, part, bytes) {
+            checks.violated(now, Violation::LineLimit);
+        }
         if let Some(before) = checks.last_crossing.insert(release, now) {
             checks.longest_pause = checks.longest_pause.max(now.since(before));
         }
@@ -228,6 +246,7 @@ impl World {
         blocks: &[u32],
     ) {
         let now = self.now;
+        self.check_line(host);
         if self.host(host).is_honest() {
             for block in blocks {
                 let violation = self
@@ -241,6 +260,13 @@ impl World {
         }
         let fetch = Fetch { issued: now, release: *release, blocks: blocks.to_vec() };
         self.checks.fetches.entry(host).or_default().insert(transfer, fetch);
+    }
+
+    /// A host is about to use the line, or says that it does.
+    pub(crate) fn check_line(&mut self, host: HostId) {
+        if self.hours.close_to(host) {
+            self.checks.violated(self.now, Violation::LineClosed { host });
+        }
     }
 
     fn held_elsewhere(&self, host: HostId, release: &IndexId, block: u32) -> Option<Violation> {
@@ -328,7 +354,8 @@ impl World {
         let is_long = idle >= origin_wait_max && self.now.since(self.origin.since) >= origin_wait_max;
         let crosses =
             self.checks.last_crossing(release).is_some_and(|at| self.now.since(at) < origin_wait_max);
-        (is_up && is_long && !crosses).then_some(Violation::Waits { host: host.id, holder: None })
+        let is_open = self.hours.open_to_all_for(self.now, origin_wait_max);
+        (is_up && is_long && is_open && !crosses).then_some(Violation::Waits { host: host.id, holder: None })
     }
 }
 

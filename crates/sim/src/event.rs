@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Fetch(Stream),
     /// The site's line has carried a block of a fetch to its end.
     Crossed,
+    /// An agent reads on from the site's line.
+    ReadsOn,
     /// The origin's answer to a poll arrives.
     Polled(Life),
     /// A member's answer to a request for metadata arrives.
@@ -62,7 +64,12 @@ impl Event {
             | Self::Metadata { host: (id, _), .. }
             | Self::Index { host: (id, _), .. }
             | Self::LinkDown(Link { from: id, .. }) => Some(*id),
-            Self::Meet(..) | Self::Message(..) | Self::Gossip { .. } | Self::Fetch(_) | Self::Crossed => None,
+            Self::Meet(..)
+            | Self::Message(..)
+            | Self::Gossip { .. }
+            | Self::Fetch(_)
+            | Self::Crossed
+            | Self::ReadsOn => None,
         }
     }
 }

@@ -109,6 +109,8 @@ pub(crate) struct Host {
     pub disk: BTreeMap<IndexId, BlockSet>,
     pub disk_full: bool,
     pub writes: Port,
+    /// What its agent reads from the site's line.
+    pub line: Port,
     pub up: Uplink,
     pub down: Port,
     /// Requests and fetches that its agent has under way.
@@ -155,6 +157,7 @@ impl Host {
             disk: BTreeMap::new(),
             disk_full: false,
             writes: Port::default(),
+            line: Port::default(),
             up: Uplink::default(),
             down: Port::default(),
             open: BTreeSet::new(),

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(1000);
 const STORM_GRACE: Duration = Duration::from_secs(700);
 /// The longest wait between two transitions, in milliseconds.
 const WAIT_MAX: u64 = 2500;
+/// The thinnest share of the line that a schedule leaves, in bytes a second.
+const LINE_MIN: u64 = 200_000;
 /// The slowest disk, in bytes a second.
 const DISK_MIN: u64 = 200_000;
 
@@ -180,7 +182,13 @@ impl fmt::Display for Storm {
 
 /// Everything is as it should be again, but those who are hostile: the site must live with them.
 fn heal(world: &mut World) {
-    let transitions = [Transition::Heal, Transition::Origin(OriginState::Up), Transition::OriginMended];
+    let transitions = [
+        Transition::Heal,
+        Transition::Origin(OriginState::Up),
+        Transition::OriginMended,
+        Transition::LineOpens,
+        Transition::LineLimit(None),
+    ];
     transitions.iter().for_each(|transition| world.apply(transition));
     for id in world.ids() {
         for transition in [Transition::DiskFree(id), Transition::Wake(id), Transition::Start(id)] {
@@ -200,7 +208,7 @@ fn hostile(rng: &mut ChaCha8Rng) -> Nature {
 
 fn transition(rng: &mut ChaCha8Rng, weather: &Weather) -> Transition {
     let id = HostId(rng.random_range(0..weather.hosts));
-    match rng.random_range(0..if weather.turns { 25 } else { 24 }) {
+    match rng.random_range(0..if weather.turns { 29 } else { 28 }) {
         0 | 1 => Transition::Kill(id),
         2 | 3 => Transition::KillFetchers,
         4 | 5 => Transition::CutPower(id),
@@ -219,6 +227,10 @@ fn transition(rng: &mut ChaCha8Rng, weather: &Weather) -> Transition {
         21 => Transition::DiskSlow(id, rng.random_range(DISK_MIN..DISK_MIN * 100)),
         22 => Transition::DiskRots(id, rng.random_range(2..50)),
         23 => Transition::Publish(rng.random_range(2..20)),
+        // To everybody, or to some.
+        24 => Transition::LineCloses([u32::MAX, rng.random_range(1..8)][rng.random_range(0..2)]),
+        25 | 26 => Transition::LineOpens,
+        27 => Transition::LineLimit(Some(rng.random_range(LINE_MIN..LINE_MIN * 10))),
         // For good: whom it cheated distrusts it for longer than a storm lasts.
         _ => Transition::Turn(id, hostile(rng)),
     }
@@ -275,6 +287,6 @@ mod tests {
             Storm::of_seed(3, &Weather { hosts: 3, blocks: 20, transitions: 4, ..Weather::default() });
         let (verdict, text) = storm.run_traced();
         assert_eq!(verdict.trace, storm.run().trace);
-        assert_eq!(text.matches("***").count(), storm.steps.len() + 3 + 3 * storm.hosts.len());
+        assert_eq!(text.matches("***").count(), storm.steps.len() + 5 + 3 * storm.hosts.len());
     }
 }

@@ -54,6 +54,12 @@ pub enum Transition {
     DiskRots(HostId, u32),
     /// A host behaves like this from now on.
     Turn(HostId, Nature),
+    /// The schedule closes the line to the hosts with a bit in common with the mask, and opens it to the others.
+    LineCloses(u32),
+    /// It is open to everybody.
+    LineOpens,
+    /// So many bytes a second may pass over it, or as many as can.
+    LineLimit(Option<u64>),
     /// The origin has a new release, which differs in each so-many-th block.
     Publish(u32),
 }
@@ -99,6 +105,9 @@ impl World {
             Transition::Turn(id, nature) if self.power(id).is_some() => {
                 self.host_mut(id).spec.nature = nature;
             }
+            Transition::LineCloses(mask) => self.close_line(mask),
+            Transition::LineOpens => self.close_line(0),
+            Transition::LineLimit(limit) => self.limit_line(limit),
             Transition::Publish(nth) => {
                 let name = format!("release {}", self.releases.len() + 1);
                 self.publish_update(&name, nth.max(1));
@@ -128,9 +137,7 @@ impl World {
     fn start(&mut self, id: HostId) {
         let now = self.now;
         self.host_mut(id).start(now);
-        self.open_disk(id);
-        self.look_around(id, Duration::ZERO);
-        self.settle(id);
+        self.begin_life(id);
     }
 
     fn sleep(&mut self, id: HostId) {
@@ -145,6 +152,7 @@ impl World {
         let host = self.host_mut(id);
         (host.power, host.settled_at, host.progress_at) = (Power::On, now, now);
         let frozen = std::mem::take(&mut host.frozen);
+        self.look_at_clock(id);
         // Connections that the others gave up meanwhile are gone for it too.
         for link in self.one_sided(id) {
             self.lose_link(link);

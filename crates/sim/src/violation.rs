@@ -38,6 +38,13 @@ pub enum Violation {
         /// Which.
         what: &'static str,
     },
+    /// A host used the line, or said that it does, while it was closed to it.
+    LineClosed {
+        /// Who.
+        host: HostId,
+    },
+    /// The site took more of the line than it may.
+    LineLimit,
     /// An exchange claims to hold a block that is not on its disk.
     ClaimsWhatIsNotThere {
         /// Who.
@@ -69,6 +76,8 @@ impl fmt::Display for Violation {
             }
             Self::Waits { host, holder: None } => write!(f, "{host} waits, and the origin has what it lacks"),
             Self::Limit { host, what } => write!(f, "{host} passes a limit: {what}"),
+            Self::LineClosed { host } => write!(f, "{host} uses the line, which is closed to it"),
+            Self::LineLimit => write!(f, "the site takes more of the line than it may"),
             Self::ClaimsWhatIsNotThere { host } => write!(f, "{host} claims a block that is not on its disk"),
             Self::HonestAccused { complaint } => write!(f, "an honest member is accused: {complaint}"),
             Self::TimerInThePast { host } => write!(f, "{host} wants to be woken in the past"),

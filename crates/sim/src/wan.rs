@@ -68,9 +68,14 @@ impl Line {
         });
     }
 
-    /// The next block to send; its stream goes to the end of the queue.
-    fn next(&mut self) -> Option<Carried> {
-        let mut stream = self.streams.pop_front()?;
+    /// Whose streams there are, the one whose turn it is first.
+    fn readers(&self) -> Vec<HostId> {
+        self.streams.iter().map(|stream| stream.host.0).collect()
+    }
+
+    /// The next block of the stream in this place; the stream goes to the end of the queue.
+    fn next(&mut self, place: usize) -> Option<Carried> {
+        let mut stream = self.streams.remove(place)?;
         let block = stream.blocks.pop_front()?;
         let is_last = stream.blocks.is_empty();
         let carried =
@@ -125,8 +130,17 @@ impl World {
         if self.line.carries.is_some() || self.origin.state != OriginState::Up {
             return;
         }
-        let Some(carried) = self.line.next() else { return };
+        let readers = self.line.readers();
+        let first = readers.iter().enumerate().map(|(place, id)| (self.reads_at(*id), place)).min();
+        let Some((at, place)) = first else { return };
+        if at > self.now {
+            self.queue.plan(at, Event::ReadsOn);
+            return;
+        }
+        let Some(carried) = self.line.next(place) else { return };
+        self.check_line(carried.host.0);
         let bytes = self.release(&carried.release).map_or(0, |release| release.bytes_of(carried.block));
+        self.pay(carried.host.0, bytes);
         self.line.carries = Some(carried);
         self.after(duration(bytes, self.spec.wan_rate), Event::Crossed);
     }
@@ -170,7 +184,8 @@ impl World {
     }
 
     pub(crate) fn answer_poll(&mut self, host: Life) {
-        if !self.is_life(host) {
+        // When the line closes, an agent hangs up.
+        if !self.is_life(host) || self.hours.close_to(host.0) {
             return;
         }
         let (now, is_up) = (self.now, self.origin.state == OriginState::Up);

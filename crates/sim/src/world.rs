@@ -4,6 +4,7 @@ use crate::{
     checks::Checks,
     event::{Event, Life, Link, Message, Queue},
     host::{Host, HostId, HostSpec, Power},
+    hours::Hours,
     release::Release,
     trace::Trace,
     wan::{Line, Origin, OriginState},
@@ -66,6 +67,7 @@ pub struct World {
     pub(crate) releases: Vec<Release>,
     pub(crate) origin: Origin,
     pub(crate) line: Line,
+    pub(crate) hours: Hours,
     pub(crate) queue: Queue,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) links_made: u32,
@@ -99,6 +101,7 @@ impl World {
             releases: Vec::new(),
             origin: Origin { state: OriginState::Up, since: Time::ZERO, rotten: BTreeSet::new() },
             line: Line::default(),
+            hours: Hours::default(),
             queue: Queue::default(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             links_made: 0,
@@ -136,9 +139,7 @@ impl World {
             }
         }
         self.hosts.push(host);
-        self.open_disk(id);
-        self.look_around(id, Duration::ZERO);
-        self.settle(id);
+        self.begin_life(id);
         id
     }
 
@@ -218,8 +219,16 @@ impl World {
         self.queue.plan(self.now + later, event);
     }
 
+    /// An agent starts.
+    pub(crate) fn begin_life(&mut self, id: HostId) {
+        self.look_at_clock(id);
+        self.open_disk(id);
+        self.look_around(id, Duration::ZERO);
+        self.settle(id);
+    }
+
     /// A host that starts goes on with the releases on its disk.
-    pub(crate) fn open_disk(&mut self, id: HostId) {
+    fn open_disk(&mut self, id: HostId) {
         let life = (id, self.host(id).life);
         for release in self.host(id).disk.keys().copied().collect::<Vec<_>>() {
             self.after(OPEN_DELAY, Event::Index { host: life, release });
@@ -276,6 +285,7 @@ impl World {
             Event::Ended { host, transfer, outcome } => self.end_transfer(host, transfer, outcome),
             Event::Fetch(stream) => self.open_stream(stream),
             Event::Crossed => self.crossed(),
+            Event::ReadsOn => self.feed_line(),
             Event::Polled(host) => self.answer_poll(host),
             Event::Metadata { host, from } => self.answer_metadata(host, HostId::of(&from)),
             Event::Index { host, release } => {

@@ -124,6 +124,34 @@ fn passing_a_limit() {
 }
 
 #[test]
+fn using_a_line_that_is_closed() {
+    let (mut world, release) = site(2, 0);
+    world.run_for(5 * SECOND);
+    world.apply(&Transition::LineCloses(1));
+    assert_eq!(seen(&mut world), [], "both know at once");
+    world.check_fetch(OTHER, OURS, &release, &[1]);
+    assert_eq!(seen(&mut world), [], "it is open to that one");
+    world.check_fetch(ONE, OURS, &release, &[2]);
+    assert_eq!(seen(&mut world), [Violation::LineClosed { host: ONE }]);
+    // An agent that looks at the wrong clock.
+    world.apply(&Transition::LineCloses(u32::MAX));
+    world.run_for(60 * SECOND);
+    assert_eq!(seen(&mut world), []);
+    let now = world.now;
+    world.with(ONE, |exchange| exchange.set_wan_open(now));
+    world.run_for(10 * SECOND);
+    assert!(seen(&mut world).contains(&Violation::LineClosed { host: ONE }));
+}
+
+#[test]
+fn taking_more_of_the_line_than_the_site_may() {
+    let (mut world, release) = site(2, 0);
+    world.apply(&Transition::LineLimit(Some(100_000)));
+    (0..BLOCKS).for_each(|block| world.note_crossing(ONE, release, block));
+    assert!(seen(&mut world).contains(&Violation::LineLimit));
+}
+
+#[test]
 fn claiming_what_is_not_on_the_disk() {
     let (mut world, release) = site(2, 1);
     world.run_to_completion(20 * SECOND).unwrap();

@@ -6,5 +6,6 @@
 mod classroom;
 mod faults;
 mod hostile;
+mod hours;
 mod lease;
 mod spread;
