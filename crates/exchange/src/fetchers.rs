@@ -12,7 +12,8 @@
 //! 1. A turn is free while fewer than `fetchers` better-ranked members claim it.
 //! 2. A free turn is offered by rank: whoever has better-ranked members before it that could claim waits a `turn`
 //!    (see [`Timing`]) for each of them. Without such, it waits only until everybody has noticed that it is free.
-//! 3. A node that has just started listens first. A node whose origin keeps failing rests, and does not claim.
+//! 3. A node that has just started listens first. A node whose origin keeps failing rests, and does not claim, nor
+//!    does one to whom the line is closed.
 //! 4. A claim on a release that brings nothing to the site for long, whatever its holder says of itself, or by a member whose blocks of it are not taken, does not
 //!    count, nor does a claim on the site by a member that does not pass on what the origin says: it would keep the
 //!    others waiting for nothing.

@@ -21,10 +21,10 @@ impl Exchange {
     /// people. What it was fetching is cancelled now; blocks that have come are kept.
     pub fn set_wan_closed(&mut self, now: Time, until: Option<Time>) {
         let before = std::mem::replace(&mut self.origin.line, Line::Closed { until });
+        self.lease.stale |= before != self.origin.line;
         if before == Line::Open {
             self.drop_transfers_where(|transfer| transfer.from == From::Origin);
             self.origin.hang_up();
-            self.lease.stale = true;
             self.gossip.hurry();
         }
         self.settle(now);
@@ -144,6 +144,8 @@ mod tests {
         assert!(!node.exchange.is_fetcher());
         let left = Some(Duration::from_secs(600));
         assert_eq!(node.waiting(), Some(Waiting::WanClosed { left }));
+        node.exchange.set_wan_closed(node.now, None);
+        assert_eq!(node.waiting(), Some(Waiting::WanClosed { left: None }));
         // Its end is the agent's to say: the clock on the wall may be set.
         assert!(!uses_wan(&node.run(1000)));
         node.exchange.set_wan_open(node.now);
