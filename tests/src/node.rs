@@ -54,6 +54,8 @@ pub struct Settings {
     pub mdns: bool,
     /// What it may do with the WAN.
     pub wan: String,
+    /// How much it takes from the WAN, and when.
+    pub wan_limit: String,
     /// How much it sends to others.
     pub lan_limit: String,
     /// How often it asks an origin for news.
@@ -175,6 +177,7 @@ impl Node {
             bootstrap: Vec::new(),
             mdns: place != Place::Here,
             wan: "fetcher".into(),
+            wan_limit: "0".into(),
             lan_limit: "0".into(),
             poll: "2s".into(),
             trim: true,

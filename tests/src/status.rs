@@ -43,6 +43,19 @@ pub struct NodeStatus {
     pub role: String,
     /// What is wrong with it, in words.
     pub problems: Vec<String>,
+    /// What it may take from the WAN now.
+    pub line: LineStatus,
+}
+
+/// The line to the WAN, by the setting `wan_limit`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LineStatus {
+    /// Whether nothing may pass.
+    pub closed: bool,
+    /// Bytes a second that may.
+    pub limit: Option<u64>,
+    /// The same in words.
+    pub words: Option<String>,
 }
 
 /// What it knows about its site.

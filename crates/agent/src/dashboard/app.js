@@ -133,6 +133,7 @@ function showHead({ node, site, nodes, peers }) {
   setText($('members-note'), `${peers.filter((peer) => peer.state === 'connected').length} linked to this node`);
   setText($('fetchers'), names.length === 0 ? 'nobody' : names.join(', '));
   $('fetchers').title = names.join(', ');
+  setText($('line'), node.line?.words ?? 'who may use the WAN now');
   setText($('amplification'), site.amplification == null ? '–' : site.amplification.toFixed(3));
   setText($('amplification-note'), amplificationNote(site));
   const wanRate = siteRate('wan', here, (member) => member.wan_bytes ?? 0);
