@@ -104,6 +104,12 @@ impl Checks {
         crossings.map(|(block, crossing)| (*block, crossing.times)).collect()
     }
 
+    /// How many blocks of a release crossed the WAN, at least once.
+    #[must_use]
+    pub fn blocks_crossed(&self, release: &IndexId) -> usize {
+        self.crossings.get(release).map_or(0, BTreeMap::len)
+    }
+
     /// How many blocks of a release crossed the WAN, each as often as it did.
     #[must_use]
     pub fn crossings_total(&self, release: &IndexId) -> u32 {

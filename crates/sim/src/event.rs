@@ -24,7 +24,9 @@ pub(crate) struct Link {
 pub(crate) enum Event {
     /// A host's exchange wanted to be woken.
     Timer(Life),
-    /// Two hosts have found each other.
+    /// The first host has found the second one, and connects to it unless it has connections enough.
+    Found(HostId, HostId),
+    /// Two hosts connect.
     Meet(HostId, HostId),
     /// The end `from` notices that a connection is gone.
     LinkDown(Link),
@@ -64,7 +66,8 @@ impl Event {
             | Self::Metadata { host: (id, _), .. }
             | Self::Index { host: (id, _), .. }
             | Self::LinkDown(Link { from: id, .. }) => Some(*id),
-            Self::Meet(..)
+            Self::Found(..)
+            | Self::Meet(..)
             | Self::Message(..)
             | Self::Gossip { .. }
             | Self::Fetch(_)

@@ -171,7 +171,7 @@ impl World {
         for (number, other) in (0u32..).zip(others) {
             self.after(
                 after + Duration::from_millis(20) + Duration::from_millis(1) * number,
-                Event::Meet(host, other),
+                Event::Found(host, other),
             );
         }
     }

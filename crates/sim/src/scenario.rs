@@ -10,6 +10,7 @@ use crate::{
     transition::Transition,
     world::{SiteSpec, World},
 };
+use branchmesh_exchange::Time;
 use branchmesh_wire::{IndexId, WanPolicy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -47,7 +48,7 @@ pub fn fetcher_killed(seed: u64, clients: u32, bytes: u64, times: u32) -> Result
     let blocks = world.release(&release).map_or(1, |release| release.segments.block_count());
     for number in 1..=times {
         let enough = (u64::from(blocks) * u64::from(number) / u64::from(times + 1)) as usize;
-        world.run_until(LIMIT, "more crossed", |world| world.checks().crossings(&release).len() >= enough)?;
+        world.run_until(LIMIT, "more crossed", |world| world.checks().blocks_crossed(&release) >= enough)?;
         let killed = world.fetchers();
         world.apply(&Transition::KillFetchers);
         world.run_for(Duration::from_secs(8));
@@ -71,25 +72,22 @@ pub fn split(seed: u64, clients: u32, bytes: u64, times: u32) -> Result<Run, Too
     finish(&mut world, release)
 }
 
-/// One holder and `clients`, all with ports of `rate` bytes a second, and no way out. The second part of the answer is
-/// the least time that it could take.
+/// One holder, which has been there for a while, and `clients` that start now, all with ports of `rate` bytes a second, and
+/// no way out. The second part of the answer is the least time that it could take.
 pub fn lan_only(seed: u64, clients: u32, bytes: u64, rate: u64) -> Result<(Run, Duration), TooLate> {
     let mut world = World::new(seed, SiteSpec::default());
     let release = world.publish(Release::of_bytes("release 1", bytes));
     let host = HostSpec { up: rate, down: rate, wan: WanPolicy::Never, ..HostSpec::default() };
     world.add(HostSpec { holds: vec![release], wanted: false, ..host.clone() });
-    world.run_for(Duration::from_secs(5));
     world.host_mut(HostId(0)).version = 1;
+    world.with(HostId(0), |exchange| exchange.set_metadata_version(Time::ZERO, 1));
+    world.run_for(Duration::from_secs(5));
     let begun = world.now();
-    world.with(HostId(0), |exchange| exchange.set_metadata_version(begun, 1));
     for _ in 0..clients {
         world.add(host.clone());
     }
     let mut run = finish(&mut world, release)?;
-    run.measured
-        .completed
-        .iter_mut()
-        .for_each(|(at, _)| *at = branchmesh_exchange::Time::after_start(at.since(begun)));
+    run.measured.completed.iter_mut().for_each(|(at, _)| *at = Time::after_start(at.since(begun)));
     let bytes = world.release(&release).map_or(0, |release| release.segments.bytes());
     Ok((run, lan_bound(bytes, clients, rate, (rate, rate))))
 }

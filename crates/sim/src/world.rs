@@ -262,7 +262,8 @@ impl World {
     pub(crate) fn happen(&mut self, event: Event) {
         match event {
             Event::Timer(host) => self.wake(host, self.now),
-            Event::Meet(a, b) => self.meet(a, b),
+            Event::Found(a, _) if self.host(a).links.len() >= self.spec.connections => {}
+            Event::Found(a, b) | Event::Meet(a, b) => self.meet(a, b),
             Event::LinkDown(link) => {
                 let is_known = self.host(link.to).links.get(&link.from) == Some(&link.number);
                 if self.host(link.from).runs() && !(is_known && self.reaches(link.from, link.to)) {
