@@ -283,8 +283,8 @@ impl Member {
         let lacks = |one: &ReleaseStatus| (one.release, one.bytes_have < one.bytes_total);
         let is_same = said(last) == said(status)
             && last.releases.iter().map(lacks).eq(status.releases.iter().map(lacks))
-            && self.is_fresh(now, timeout)
-            && (self.connected || last.wan_bytes == status.wan_bytes);
+            && last.wan_bytes == status.wan_bytes
+            && self.is_fresh(now, timeout);
         if is_same { News::Progress } else { News::Turns }
     }
 }
