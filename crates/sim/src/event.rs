@@ -3,11 +3,7 @@
 use crate::{host::HostId, lan::Parcel, wan::Stream};
 use branchmesh_exchange::{Outcome, Time, TransferId};
 use branchmesh_wire::{IndexId, NodeId, Note, Status};
-use std::{
-    cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
-    sync::Arc,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 /// A life of a host: what was meant for an earlier one is lost.
 pub(crate) type Life = (HostId, u32);
@@ -88,53 +84,46 @@ pub(crate) enum Message {
 /// What will happen, the next first.
 #[derive(Default)]
 pub(crate) struct Queue {
-    heap: BinaryHeap<Reverse<Entry>>,
+    order: BinaryHeap<Reverse<Entry>>,
+    /// Events are large, and a heap moves its entries about: they stay where they are until they happen.
+    events: Vec<Option<Event>>,
+    /// Where there is none.
+    free: Vec<usize>,
     planned: u64,
 }
 
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     at: Time,
     number: u64,
-    event: Event,
+    /// Which of the events it is.
+    place: usize,
 }
 
 impl Queue {
     pub fn plan(&mut self, at: Time, event: Event) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
         self.planned += 1;
-        self.heap.push(Reverse(Entry { at, number: self.planned, event }));
+        self.order.push(Reverse(Entry { at, number: self.planned, place }));
     }
 
     pub fn next_at(&self) -> Option<Time> {
-        self.heap.peek().map(|Reverse(entry)| entry.at)
+        self.order.peek().map(|Reverse(entry)| entry.at)
     }
 
     pub fn pop(&mut self) -> Option<(Time, Event)> {
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
+        let Reverse(Entry { at, place, .. }) = self.order.pop()?;
+        self.free.push(place);
+        Some((at, self.events[place].take()?))
     }
 
     /// Events that were planned so far.
     pub fn planned(&self) -> u64 {
         self.planned
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
     }
 }
 

@@ -4,10 +4,14 @@ use crate::{host::HostId, transition::Transition, world::World};
 use branchmesh_exchange::{Action, Time};
 use std::fmt::Write;
 
+/// Bytes that are hashed at once: what is told of one action is short, and hashing many is several times as fast.
+const HASHED_AT_ONCE: usize = 64 << 10;
+
 /// What happened so far.
 #[derive(Default)]
 pub struct Trace {
     hasher: blake3::Hasher,
+    unhashed: Vec<u8>,
     text: Option<String>,
 }
 
@@ -15,7 +19,7 @@ impl Trace {
     /// A hash over everything that every exchange did, and when. Equal for equal runs.
     #[must_use]
     pub fn hash(&self) -> String {
-        self.hasher.finalize().to_hex()[..32].to_owned()
+        self.hasher.clone().update(&self.unhashed).finalize().to_hex()[..32].to_owned()
     }
 
     /// A line for each transition and each action, if it was kept.
@@ -30,40 +34,52 @@ impl Trace {
 
     pub(crate) fn transition(&mut self, now: Time, transition: &Transition) {
         let line = format!("{} *** {transition:?}\n", Clock(now));
-        self.hasher.update(line.as_bytes());
+        self.put(line.as_bytes());
         if let Some(text) = &mut self.text {
             *text += &line;
         }
     }
 
     pub(crate) fn action(&mut self, now: Time, host: HostId, action: &Action) {
-        let nanoseconds = now.since_start().as_nanos().to_le_bytes();
-        self.hasher.update(&nanoseconds).update(&host.0.to_le_bytes());
+        self.put(&now.since_start().as_nanos().to_le_bytes());
+        self.put(&host.0.to_le_bytes());
         match action {
             Action::Request { transfer, node, blocks, .. } => {
-                self.hasher.update(b"r").update(&transfer.0.to_le_bytes()).update(&node.0);
+                self.named(b'r', &transfer.0.to_le_bytes());
+                self.put(&node.0);
                 self.blocks(blocks);
             }
             Action::Fetch { transfer, blocks, .. } => {
-                self.hasher.update(b"f").update(&transfer.0.to_le_bytes());
+                self.named(b'f', &transfer.0.to_le_bytes());
                 self.blocks(blocks);
             }
-            Action::Cancel { transfer } => drop(self.hasher.update(b"c").update(&transfer.0.to_le_bytes())),
-            Action::Note { node, .. } => drop(self.hasher.update(b"n").update(&node.0)),
-            Action::Gossip(status) => drop(self.hasher.update(b"g").update(&status.sequence.to_le_bytes())),
-            Action::Dial { node, .. } => drop(self.hasher.update(b"d").update(&node.0)),
-            Action::PollOrigin => drop(self.hasher.update(b"p")),
-            Action::FetchMetadata { node } => drop(self.hasher.update(b"m").update(&node.0)),
-            Action::Completed { release } => drop(self.hasher.update(b"e").update(&release.0)),
+            Action::Cancel { transfer } => self.named(b'c', &transfer.0.to_le_bytes()),
+            Action::Note { node, .. } => self.named(b'n', &node.0),
+            Action::Gossip(status) => self.named(b'g', &status.sequence.to_le_bytes()),
+            Action::Dial { node, .. } => self.named(b'd', &node.0),
+            Action::PollOrigin => self.named(b'p', &[]),
+            Action::FetchMetadata { node } => self.named(b'm', &node.0),
+            Action::Completed { release } => self.named(b'e', &release.0),
         }
         if let Some(text) = &mut self.text {
             let _ = writeln!(text, "{} {host} {}", Clock(now), Words(action));
         }
     }
 
+    fn named(&mut self, kind: u8, what: &[u8]) {
+        self.put(&[kind]);
+        self.put(what);
+    }
+
     fn blocks(&mut self, blocks: &[u32]) {
-        for block in blocks {
-            self.hasher.update(&block.to_le_bytes());
+        blocks.iter().for_each(|block| self.put(&block.to_le_bytes()));
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.unhashed.extend_from_slice(bytes);
+        if self.unhashed.len() >= HASHED_AT_ONCE {
+            self.hasher.update(&self.unhashed);
+            self.unhashed.clear();
         }
     }
 }
