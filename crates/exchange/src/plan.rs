@@ -134,6 +134,15 @@ impl Exchange {
 
     /// Asks the neighbours that are ready for what they hold, as long as any has room.
     fn plan_lan(&mut self, now: Time) {
+        let releases = &self.releases;
+        self.ready.retain(|node| {
+            releases
+                .values()
+                .any(|release| release.is_hungry(now) && release.availability.offer(node).is_some())
+        });
+        if self.ready.is_empty() {
+            return;
+        }
         let ready = std::mem::replace(&mut self.ready, Ready::NOBODY);
         let mut asking = ready.with_room(now, &self.neighbours);
         if asking.is_empty() {

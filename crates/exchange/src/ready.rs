@@ -25,6 +25,17 @@ impl Ready {
         }
     }
 
+    /// Leaves those out that are named and of no use. Most events bring nothing that could be asked for.
+    pub(crate) fn retain(&mut self, is_of_use: impl Fn(&NodeId) -> bool) {
+        if let Self::Only(nodes) = self {
+            nodes.retain(is_of_use);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Only(nodes) if nodes.is_empty())
+    }
+
     /// Of them, those with room for a request, the one that would deliver first at the front.
     pub(crate) fn with_room(self, now: Time, neighbours: &Neighbours) -> Vec<NodeId> {
         match self {
