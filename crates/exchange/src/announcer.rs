@@ -2,7 +2,7 @@
 //!
 //! A neighbour gets the full have-map when the connection stands, when this node learns of the release, and once in
 //! answer to its own first map (it may have learned of the release only after ours went out). Changes follow in
-//! batches.
+//! batches, which go out sooner if they name something rare.
 
 use crate::{config::Timing, time::Time};
 use branchmesh_wire::{BlockSet, IndexId, NodeId, Note, Runs};
@@ -14,9 +14,9 @@ const MAPS_BURST: u32 = 8;
 
 #[derive(Default)]
 pub(crate) struct Announcer {
-    /// Blocks that the neighbours have not been told of, and since when.
+    /// Blocks that the neighbours have not been told of, and when they will be.
     gained: Vec<u32>,
-    since: Option<Time>,
+    due: Option<Time>,
     /// Neighbours that are to get the full map.
     owed: BTreeSet<NodeId>,
     partners: BTreeMap<NodeId, Partner>,
@@ -34,8 +34,10 @@ struct Partner {
 }
 
 impl Announcer {
-    pub(crate) fn gained(&mut self, now: Time, block: u32) {
-        self.since.get_or_insert(now);
+    /// `block` is here, which so many neighbours hold already.
+    pub(crate) fn gained(&mut self, now: Time, block: u32, holders: u16, neighbours: usize, timing: &Timing) {
+        let at = now + timing.gained_batch(holders, neighbours);
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
         self.gained.push(block);
     }
 
@@ -81,15 +83,14 @@ impl Announcer {
 
     /// When something is due.
     pub(crate) fn due(&self, timing: &Timing) -> Option<Time> {
-        let batch = self.since.map(|since| since + timing.gained_batch);
         let owed = self.owed.iter().map(|node| self.owed_at(node, timing)).min();
-        batch.into_iter().chain(owed).min()
+        self.due.into_iter().chain(owed).min()
     }
 
     /// The batch goes out at the next flush, whatever its age.
     pub(crate) fn hurry(&mut self) {
-        if self.since.is_some() {
-            self.since = Some(Time::ZERO);
+        if self.due.is_some() {
+            self.due = Some(Time::ZERO);
         }
     }
 
@@ -111,8 +112,8 @@ impl Announcer {
             self.partners.entry(*node).or_insert_with(fresh).told = Some(now);
             notes.push((*node, Note::Have { release, blocks: held.clone() }));
         }
-        if self.since.is_some_and(|since| since + timing.gained_batch <= now) {
-            self.since = None;
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
             let mut gained = std::mem::take(&mut self.gained);
             gained.sort_unstable();
             let batches = Runs::pack(gained.into_iter().filter(|block| held.contains(*block)));
@@ -146,14 +147,27 @@ mod tests {
         let held = BlockSet::full(9);
         let mut announcer = Announcer::default();
         assert_eq!(announcer.due(&timing), None);
-        announcer.gained(at(100), 4);
-        announcer.gained(at(120), 3);
+        announcer.gained(at(100), 4, 0, 1, &timing);
+        announcer.gained(at(120), 3, 0, 1, &timing);
         assert_eq!(announcer.due(&timing), Some(at(150)));
         assert!(announcer.flush(at(149), release, &held, [node].into_iter(), &timing).is_empty());
         let blocks = Runs::pack(3..5).remove(0);
         let notes = announcer.flush(at(150), release, &held, [node].into_iter(), &timing);
         assert_eq!(notes, [(node, Note::Gained { release, blocks })]);
         assert_eq!(announcer.due(&timing), None);
+    }
+
+    #[test]
+    fn a_large_neighbourhood_hears_of_rare_blocks_sooner_than_of_common_ones() {
+        let timing = Timing::default();
+        let mut announcer = Announcer::default();
+        announcer.gained(at(1000), 1, 60, 64, &timing);
+        assert_eq!(announcer.due(&timing), Some(at(1200)));
+        announcer.gained(at(1001), 2, 1, 64, &timing);
+        let soon = announcer.due(&timing).unwrap();
+        assert!(at(1010) < soon && soon < at(1020), "{soon:?}");
+        announcer.gained(at(1002), 3, 60, 64, &timing);
+        assert_eq!(announcer.due(&timing), Some(soon), "all go out together");
     }
 
     #[test]
@@ -164,7 +178,7 @@ mod tests {
         let full = [(node, Note::Have { release, blocks: held.clone() })];
         let mut announcer = Announcer::default();
         announcer.owe(node);
-        announcer.gained(at(0), 1);
+        announcer.gained(at(0), 1, 0, 1, &timing);
         assert_eq!(announcer.flush(at(50), release, &held, [node].into_iter(), &timing), full);
         announcer.owe(node);
         assert_eq!(announcer.due(&timing), Some(at(1050)));

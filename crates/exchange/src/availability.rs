@@ -69,6 +69,11 @@ impl Availability {
         self.views.keys().copied()
     }
 
+    /// How many they are.
+    pub(crate) fn neighbour_count(&self) -> usize {
+        self.views.len()
+    }
+
     /// How many neighbours have told theirs and lack something: those with ids lower than this node's, and all.
     pub(crate) fn lacking(&self) -> (u64, u64) {
         (self.lacking_before, self.lacking)

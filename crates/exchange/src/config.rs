@@ -7,6 +7,9 @@ use std::{net::SocketAddr, time::Duration};
 /// because gossip multiplies every message.
 pub const SMALL_SITE_MEMBERS: usize = 16;
 
+/// A block that at most so many neighbours hold is worth telling of soon.
+const RARE_HOLDERS_MAX: u16 = 2;
+
 /// Who this node is, and what it may do.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -65,7 +68,7 @@ pub struct Timing {
     pub drain_max: Duration,
     /// How long the fetcher waits for the have-maps of a new release before it uses the WAN.
     pub have_map_grace: Duration,
-    /// Changes of the have-map are collected for so long.
+    /// Changes of the have-map are collected for so long, in a small site.
     pub gained_batch: Duration,
     /// Least time between two full have-maps of one release to one neighbour.
     pub have_map_gap: Duration,
@@ -174,6 +177,17 @@ impl Timing {
     /// How long a node of a site of so many members believes that there is no news; less if it `knows` of no release.
     pub(crate) fn doubt(&self, members: usize, knows: bool) -> Duration {
         self.scaled(if knows { self.doubt } else { self.doubt_new }, members)
+    }
+
+    /// For how long a change of the have-map may be collected with others, if so many of the neighbours hold the block
+    /// already. The more neighbours, the more it matters that they hear soon of what is rare, and the less that they hear of
+    /// what is common: they will have it themselves before they could ask for it.
+    pub(crate) fn gained_batch(&self, holders: u16, neighbours: usize) -> Duration {
+        if holders > RARE_HOLDERS_MAX {
+            return self.scaled(self.gained_batch, neighbours);
+        }
+        let neighbours = u32::try_from(neighbours.max(SMALL_SITE_MEMBERS)).unwrap_or(u32::MAX);
+        self.gained_batch.saturating_mul(SMALL_SITE_MEMBERS as u32) / neighbours
     }
 
     fn scaled(&self, duration: Duration, members: usize) -> Duration {

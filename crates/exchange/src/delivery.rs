@@ -58,7 +58,7 @@ impl Exchange {
     /// A block is here: no other transfer needs to bring it.
     pub(crate) fn hold(&mut self, now: Time, release: IndexId, block: u32, source: Source) {
         let Some(known) = self.releases.get_mut(&release) else { return };
-        let (flight, _) = known.hold(now, block, source);
+        let (flight, _) = known.hold(now, block, source, &self.config.timing);
         let length = known.blocks.length(block);
         let others = flight.into_iter().flat_map(|flight| [Some(flight.first), flight.second]).flatten();
         for id in others {

@@ -100,12 +100,19 @@ impl Release {
     }
 
     /// The block is here. Returns the flight it was in, and whether it is new.
-    pub(crate) fn hold(&mut self, now: Time, block: u32, source: Source) -> (Option<Flight>, bool) {
+    pub(crate) fn hold(
+        &mut self,
+        now: Time,
+        block: u32,
+        source: Source,
+        timing: &Timing,
+    ) -> (Option<Flight>, bool) {
         let (flight, new) = self.blocks.hold(block, source);
         self.availability.misses_no_more(block);
         self.deferred.remove(&block);
         if new {
-            self.announcer.gained(now, block);
+            let holders = self.availability.rarity().holders(block);
+            self.announcer.gained(now, block, holders, self.availability.neighbour_count(), timing);
         }
         (flight, new)
     }
