@@ -71,7 +71,8 @@ fn one(storm: &Storm, trace: bool, minimise: bool) -> bool {
         print!("{text}");
     }
     print!("{storm}");
-    println!("took {:?}, amplification {:.3}, trace {}", verdict.took, verdict.amplification, verdict.trace);
+    let Verdict { took, healed, amplification, trace, .. } = &verdict;
+    println!("took {took:?}, of this {healed:?} to heal, amplification {amplification:.3}, trace {trace}");
     verdict.wrong.iter().for_each(|wrong| println!("WRONG {wrong}"));
     verdict.is_well()
 }
@@ -84,12 +85,26 @@ fn many(range: Range<u64>, weather: &Weather) -> bool {
         verdict
     });
     let bad = done.iter().filter(|verdict| !verdict.is_well()).count();
-    let mut amplification: Vec<f64> = done.iter().map(|verdict| verdict.amplification).collect();
-    amplification.sort_by(f64::total_cmp);
-    let median = amplification.get(amplification.len() / 2).copied().unwrap_or(1.0);
-    let worst = amplification.last().copied().unwrap_or(1.0);
-    println!("{} storms, {bad} ended badly; amplification: median {median:.3}, worst {worst:.3}", done.len());
+    println!("{} storms, {bad} ended badly", done.len());
+    spread("amplification", done.iter().map(|verdict| verdict.amplification));
+    spread("seconds to heal", done.iter().map(|verdict| verdict.healed.as_secs_f64()));
     bad == 0
+}
+
+fn spread(what: &str, values: impl ExactSizeIterator<Item = f64>) {
+    let mean = values.len();
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let at =
+        |percent: usize| sorted.get((sorted.len().saturating_sub(1)) * percent / 100).copied().unwrap_or(0.0);
+    let mean = sorted.iter().sum::<f64>() / mean.max(1) as f64;
+    println!(
+        "{what}: mean {mean:.3}, median {:.3}, 90 % {:.3}, 97 % {:.3}, worst {:.3}",
+        at(50),
+        at(90),
+        at(97),
+        at(100)
+    );
 }
 
 fn say(seed: u64, verdict: &Verdict) {

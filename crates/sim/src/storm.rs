@@ -71,6 +71,8 @@ pub struct Verdict {
     pub amplification: f64,
     /// How much virtual time it took.
     pub took: Duration,
+    /// Of this, what the site took to have everything once it was healed.
+    pub healed: Duration,
 }
 
 impl Verdict {
@@ -146,6 +148,7 @@ impl Storm {
             world.apply(transition);
         }
         heal(world);
+        let healed_at = world.now();
         let mut wrong: Vec<String> =
             world.run_to_completion(PATIENCE).err().map(|late| late.to_string()).into_iter().collect();
         wrong
@@ -156,6 +159,7 @@ impl Storm {
             trace: world.trace().hash(),
             amplification: first.map_or(1.0, |first| world.measured(&first).amplification()),
             took: world.now().since_start(),
+            healed: world.now().since(healed_at),
         }
     }
 
