@@ -113,7 +113,10 @@ impl Origin {
     /// When this node asks for itself although it is not the one who polls: after `patience`, more or less.
     pub(crate) fn next_doubt(&self, patience: Duration, timing: &Timing) -> Time {
         let answered_by = self.polling.map_or(Time::ZERO, |since| since + timing.metadata_timeout);
-        let doubt_at = self.trusting_since + patience.mul_f64(0.5 + self.patience);
+        // Spread as widely as it can be: the first of many to look for themselves looks soon. None does so more often
+        // than the one whose turn it is.
+        let least = timing.poll.min(patience / 2);
+        let doubt_at = self.trusting_since + least + (patience - least).mul_f64(2.0 * self.patience);
         doubt_at.max(answered_by).max(self.retry_at)
     }
 
