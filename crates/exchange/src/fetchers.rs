@@ -14,9 +14,9 @@
 //!    (see [`Timing`]) for each of them. Without such, it waits only until everybody has noticed that it is free.
 //! 3. A node that has just started listens first. A node whose origin keeps failing rests, and does not claim, nor
 //!    does one to whom the line is closed.
-//! 4. A claim on a release that brings nothing to the site for long, whatever its holder says of itself, or by a member whose blocks of it are not taken, does not
-//!    count, nor does a claim on the site by a member that does not pass on what the origin says: it would keep the
-//!    others waiting for nothing.
+//! 4. A claim on a release that brings nothing to the site for long does not count, nor one by a member whose blocks of it are
+//!    not taken; nor does a claim on the site by a member that does not pass on what the origin says, or was waited for in
+//!    vain before: it would keep the others waiting for nothing.
 //! 5. Who claims a release that a worse-ranked member is still fetching waits until that one's status says that it
 //!    has finished (it lets transfers which already bring bytes end), so that no block crosses twice.
 
@@ -111,6 +111,8 @@ pub(crate) struct Lease {
     free_since: BTreeMap<Scope, Time>,
     handovers: BTreeMap<Scope, Handover>,
     turns: BTreeMap<Scope, Turn>,
+    /// Who was waited for in vain, and when it had brought something last.
+    lapsed: BTreeMap<NodeId, Time>,
     /// When a turn may change without any word from outside.
     wake: Option<Time>,
     /// Since when this node lets its last WAN transfers end.
@@ -129,6 +131,7 @@ impl Lease {
             free_since: BTreeMap::new(),
             handovers: BTreeMap::new(),
             turns: BTreeMap::new(),
+            lapsed: BTreeMap::new(),
             wake: None,
             draining: None,
             claimed: false,
@@ -176,6 +179,7 @@ impl Lease {
     pub(crate) fn update(&mut self, field: &Field<'_>, scopes: &[Scope]) {
         self.free_since.retain(|scope, _| scopes.contains(scope));
         self.handovers.retain(|scope, _| scopes.contains(scope));
+        self.note_lapsed(field, scopes);
         let turns = scopes.iter().map(|scope| (*scope, self.turn_now(field, *scope))).collect();
         self.turns = turns;
         self.stale = false;
@@ -197,6 +201,25 @@ impl Lease {
         self.wake = waits.chain(idle).filter(|at| *at > field.now).min();
     }
 
+    /// Remembers whose claims are not believed any more, until they bring something.
+    fn note_lapsed(&mut self, field: &Field<'_>, scopes: &[Scope]) {
+        let progress = |node: &NodeId| {
+            field.candidates.iter().find(|other| other.node == *node).map(|other| other.progress)
+        };
+        self.lapsed.retain(|node, then| progress(node) == Some(*then));
+        for scope in scopes.iter().filter(|scope| **scope != Scope::Site) {
+            let contest = self.contest(field, *scope);
+            let lapsed = field.candidates.iter().filter(|other| contest.is_lapsed(other));
+            let lapsed: Vec<_> = lapsed.map(|other| (other.node, other.progress)).collect();
+            self.lapsed.extend(lapsed);
+        }
+    }
+
+    fn contest<'a>(&'a self, field: &'a Field<'a>, scope: Scope) -> Contest<'a> {
+        let needed_since = self.needs.get(&scope).map(|need| need.since).unwrap_or_default();
+        Contest { field, scope, needed_since, lapsed: &self.lapsed }
+    }
+
     fn turn_now(&mut self, field: &Field<'_>, scope: Scope) -> Turn {
         if field.policy == WanPolicy::Never {
             return Turn::Forbidden;
@@ -206,21 +229,18 @@ impl Lease {
             self.handovers.remove(&scope);
             return Turn::Closed { until };
         }
-        let better = || field.candidates.iter().take_while(|other| other.rank < field.rank);
-        if field.policy == WanPolicy::LastResort
-            && let Some(other) = better().find(|other| {
-                other.status.wan_policy == WanPolicy::Fetcher && may_compete(field, other, scope)
-            })
+        let contest = self.contest(field, scope);
+        if let Some(other) = contest.spares_last_resort() {
+            self.free_since.remove(&scope);
+            return Turn::NotLastResort { other };
+        }
+        let claiming: Vec<NodeId> = contest.claiming(contest.better()).collect();
+        let (patience, next) = (contest.offer_wait(), contest.next());
+        if claiming.len() >= field.fetchers
+            && let Some(by) = claiming.first()
         {
             self.free_since.remove(&scope);
-            return Turn::NotLastResort { other: other.node };
-        }
-        let since = self.needed_since(scope);
-        let claiming = better().filter(|other| holds_claim(field, other, scope, since)).count();
-        if claiming >= field.fetchers {
-            self.free_since.remove(&scope);
-            let by = better().find(|other| holds_claim(field, other, scope, since));
-            return Turn::Taken { by: by.expect("at least one claims").node };
+            return Turn::Taken { by: *by };
         }
         let free_since = *self.free_since.entry(scope).or_insert(field.now);
         let listen_until = self.listen_until + field.listen_longer;
@@ -231,36 +251,28 @@ impl Lease {
             return Turn::Resting { until };
         }
         let mine_already = matches!(self.turns.get(&scope), Some(Turn::Mine | Turn::Handover { .. }));
-        let until = free_since + offer_wait(field, scope, since);
+        let until = free_since + patience;
         if !mine_already && field.now < until {
-            let to = better().find(|other| !other.claims() && may_compete(field, other, scope));
-            return Turn::Offered { to: to.map(|other| other.node), until };
+            return Turn::Offered { to: next, until };
         }
-        self.handover(field, scope, claiming)
+        self.handover(field, scope, claiming.len())
     }
 
     /// The members that fetch `release` besides this node: needed to split its segments.
     pub(crate) fn co_fetchers(&self, field: &Field<'_>, release: IndexId) -> Vec<NodeId> {
-        let scope = Scope::Release(release);
-        let since = self.needed_since(scope);
-        let claiming = field.candidates.iter().filter(|other| holds_claim(field, other, scope, since));
-        claiming.take(field.fetchers - 1).map(|other| other.node).collect()
-    }
-
-    fn needed_since(&self, scope: Scope) -> Time {
-        self.needs.get(&scope).map(|need| need.since).unwrap_or_default()
+        let contest = self.contest(field, Scope::Release(release));
+        contest.claiming(field.candidates.iter()).take(field.fetchers - 1).collect()
     }
 
     /// The turn is this node's; a worse-ranked member may still be at it.
     fn handover(&mut self, field: &Field<'_>, scope: Scope, better_claiming: usize) -> Turn {
         let worse = field.candidates.iter().filter(|other| other.rank > field.rank);
-        let since = self.needed_since(scope);
         let beside_me = field.fetchers - 1 - better_claiming;
         let leaving = match scope {
             Scope::Site => None,
-            Scope::Release(_) => worse.filter(|other| holds_claim(field, other, scope, since)).nth(beside_me),
+            Scope::Release(_) => self.contest(field, scope).claiming(worse).nth(beside_me),
         };
-        let Some(other) = leaving else {
+        let Some(from) = leaving else {
             let Some(handover) = self.handovers.get_mut(&scope) else { return Turn::Mine };
             let until = *handover.cleared.get_or_insert(field.now) + field.timing.handover_grace;
             if field.now < until {
@@ -284,7 +296,7 @@ impl Lease {
         let handover = self.handovers.entry(scope).or_insert_with(start);
         handover.cleared = None;
         let until = handover.since + field.timing.handover_max;
-        if field.now < until { Turn::Handover { from: other.node, until } } else { Turn::Mine }
+        if field.now < until { Turn::Handover { from, until } } else { Turn::Mine }
     }
 }
 
@@ -302,42 +314,81 @@ pub(crate) fn is_my_share(me: NodeId, others: &[NodeId], release: &IndexId, segm
     }
 }
 
-/// Whether `other` may want the turn, and would do something for this node with it: one that gave it bad blocks of a
-/// release does not, nor one that keeps to itself what the origin says.
-fn may_compete(field: &Field<'_>, other: &Candidate<'_>, scope: Scope) -> bool {
-    match scope {
-        Scope::Site => !field.metadata.is_withheld_by(&other.node),
-        Scope::Release(release) => {
-            other.lacks(&release) && !field.quarantine.is_useless(field.now, other.node, release)
+/// Who competes for one turn, and who has it.
+struct Contest<'a> {
+    field: &'a Field<'a>,
+    scope: Scope,
+    /// Nobody can bring anything before it is needed.
+    needed_since: Time,
+    lapsed: &'a BTreeMap<NodeId, Time>,
+}
+
+impl<'a> Contest<'a> {
+    fn better(&self) -> impl Iterator<Item = &'a Candidate<'a>> + use<'a> {
+        let rank = self.field.rank;
+        self.field.candidates.iter().take_while(move |other| other.rank < rank)
+    }
+
+    /// Those whose claims count.
+    fn claiming(&self, among: impl Iterator<Item = &'a Candidate<'a>>) -> impl Iterator<Item = NodeId> {
+        among.filter(|other| self.holds_claim(other)).map(|other| other.node)
+    }
+
+    /// Whom this node, a last resort, leaves the turn to.
+    fn spares_last_resort(&self) -> Option<NodeId> {
+        let fetcher =
+            |other: &&Candidate<'_>| other.status.wan_policy == WanPolicy::Fetcher && self.may_compete(other);
+        let other = self.better().find(fetcher).filter(|_| self.field.policy == WanPolicy::LastResort);
+        other.map(|other| other.node)
+    }
+
+    /// Whom the turn is offered to first.
+    fn next(&self) -> Option<NodeId> {
+        self.better().find(|other| !other.claims() && self.may_compete(other)).map(|other| other.node)
+    }
+
+    /// How long a free turn is left to better-ranked members. Not to those who say that they have it already: they were
+    /// waited for.
+    fn offer_wait(&self) -> Duration {
+        let better: Vec<_> = self.better().filter(|other| !other.claims()).collect();
+        let rivals = better.iter().filter(|other| self.may_compete(other)).count();
+        // Those who have not heard of the release yet share one turn.
+        let unaware = usize::from(rivals < better.len());
+        let turns = u32::try_from(rivals + unaware).unwrap_or(u32::MAX);
+        let Timing { turn, departure_grace, .. } = *self.field.timing;
+        turn.saturating_mul(turns).clamp(departure_grace, TURN_WAIT_MAX)
+    }
+
+    /// Whether `other` uses the WAN for this. One that was waited for in vain, for any release, is not relied on to ask for
+    /// news either: a second one who asks costs next to nothing.
+    fn holds_claim(&self, other: &Candidate<'_>) -> bool {
+        let is_believed = match self.scope {
+            Scope::Site => !self.lapsed.contains_key(&other.node),
+            Scope::Release(_) => !self.is_overdue(other),
+        };
+        other.claims() && is_believed && self.may_compete(other)
+    }
+
+    /// Whether `other` claims the release, and has been waited for long enough.
+    fn is_lapsed(&self, other: &Candidate<'_>) -> bool {
+        other.claims() && self.is_overdue(other) && self.may_compete(other)
+    }
+
+    fn is_overdue(&self, other: &Candidate<'_>) -> bool {
+        let Timing { claim_idle_max, claim_new_max, .. } = *self.field.timing;
+        let patience = if other.proven { claim_idle_max } else { claim_new_max };
+        self.field.now >= other.progress.max(self.needed_since) + patience
+    }
+
+    /// Whether `other` may want the turn, and would do something for this node with it: one that gave it bad blocks of a
+    /// release does not, nor one that keeps to itself what the origin says.
+    fn may_compete(&self, other: &Candidate<'_>) -> bool {
+        match self.scope {
+            Scope::Site => !self.field.metadata.is_withheld_by(&other.node),
+            Scope::Release(release) => {
+                other.lacks(&release)
+                    && !self.field.quarantine.is_useless(self.field.now, other.node, release)
+            }
         }
     }
-}
-
-/// Whether `other` uses the WAN for `scope`. A claim on a release that brings nothing for long does not count; nobody
-/// can bring anything before it is needed.
-fn holds_claim(field: &Field<'_>, other: &Candidate<'_>, scope: Scope, needed_since: Time) -> bool {
-    let alive = match scope {
-        Scope::Site => true,
-        Scope::Release(_) => {
-            let Timing { claim_idle_max, claim_new_max, .. } = field.timing;
-            let patience = *if other.proven { claim_idle_max } else { claim_new_max };
-            field.now < other.progress.max(needed_since) + patience
-        }
-    };
-    other.claims() && alive && may_compete(field, other, scope)
-}
-
-/// How long a free turn is left to better-ranked members.
-fn offer_wait(field: &Field<'_>, scope: Scope, since: Time) -> Duration {
-    let better: Vec<_> = field
-        .candidates
-        .iter()
-        .take_while(|other| other.rank < field.rank)
-        .filter(|other| !holds_claim(field, other, scope, since))
-        .collect();
-    let rivals = better.iter().filter(|other| may_compete(field, other, scope)).count();
-    // Those who have not heard of the release yet share one turn.
-    let unaware = usize::from(rivals < better.len());
-    let turns = u32::try_from(rivals + unaware).unwrap_or(u32::MAX);
-    (field.timing.turn.saturating_mul(turns)).clamp(field.timing.departure_grace, TURN_WAIT_MAX)
 }
