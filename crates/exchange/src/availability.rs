@@ -1,17 +1,26 @@
 //! What the neighbours say they hold of one release.
 //!
-//! Have-maps are claims. The claims of a neighbour that did not live up to them are kept, but don't count while it
-//! is discredited: then its blocks are neither asked of it, nor kept from being fetched over the WAN.
+//! Have-maps are claims. The claims of a neighbour that did not live up to them are kept, but have less [`Credit`].
 
 use crate::rarity::Rarity;
 use branchmesh_wire::{BlockSet, NodeId, Segments};
 use std::collections::BTreeMap;
 
+/// What a neighbour's claims are good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Credit {
+    /// Nothing: its blocks are not asked for.
+    Nothing,
+    /// Its blocks are asked for. But what only it claims may be fetched over the WAN.
+    Trial,
+    /// What it claims is as good as held: the WAN is not used for it.
+    Full,
+}
+
 /// One neighbour's claims.
 struct View {
     map: BlockSet,
-    /// Whether the claims count.
-    credited: bool,
+    credit: Credit,
     /// Segments that may have claimed blocks that this node misses: all that do, and some that did. Those are found out
     /// when they are looked at: with many neighbours, that is cheaper than to tell each of each block that came.
     promising: BlockSet,
@@ -80,7 +89,7 @@ impl Availability {
     }
 
     /// `node` holds exactly `map` (of the right size).
-    pub(crate) fn replace(&mut self, node: NodeId, map: &BlockSet, credited: bool) {
+    pub(crate) fn replace(&mut self, node: NodeId, map: &BlockSet, credit: Credit) {
         self.forget(&node);
         let mut promising = BlockSet::empty(self.rarity.segment_count());
         for segment in 0..self.rarity.segment_count() {
@@ -89,11 +98,11 @@ impl Availability {
                 promising.insert(segment);
             }
         }
-        if credited {
+        if credit == Credit::Full {
             map.iter().for_each(|block| self.rarity.count_in(block));
         }
         self.count_lacking(&node, false, !map.is_full());
-        self.views.insert(node, View { map: map.clone(), credited, promising });
+        self.views.insert(node, View { map: map.clone(), credit, promising });
     }
 
     /// `node` holds these `blocks` too. Returns how many of them it had claimed before, or that do not exist; `None` if
@@ -109,7 +118,7 @@ impl Availability {
             if self.rarity.missing().contains(block) {
                 view.promising.insert(self.rarity.segment_of(block));
             }
-            if view.credited {
+            if view.credit == Credit::Full {
                 self.rarity.count_in(block);
             }
         }
@@ -125,7 +134,7 @@ impl Availability {
         if !view.map.remove(block) {
             return;
         }
-        if view.credited {
+        if view.credit == Credit::Full {
             self.rarity.count_out(block);
         }
         self.count_lacking(&node, lacked, true);
@@ -133,21 +142,22 @@ impl Availability {
 
     /// `node` is gone, or holds nothing any more.
     pub(crate) fn forget(&mut self, node: &NodeId) {
-        self.set_credited(node, false);
+        self.set_credit(node, Credit::Nothing);
         if let Some(view) = self.views.remove(node) {
             self.count_lacking(node, !view.map.is_full(), false);
         }
     }
 
-    /// Whether the claims of `node` count from now on.
-    pub(crate) fn set_credited(&mut self, node: &NodeId, credited: bool) {
+    /// What the claims of `node` are good for from now on.
+    pub(crate) fn set_credit(&mut self, node: &NodeId, credit: Credit) {
         let Some(view) = self.views.get_mut(node) else { return };
-        if view.credited == credited {
+        let before = std::mem::replace(&mut view.credit, credit);
+        let counts = credit == Credit::Full;
+        if counts == (before == Credit::Full) {
             return;
         }
-        view.credited = credited;
         for block in view.map.iter() {
-            if credited {
+            if counts {
                 self.rarity.count_in(block);
             } else {
                 self.rarity.count_out(block);
@@ -155,20 +165,24 @@ impl Availability {
         }
     }
 
-    /// Whether `node` claims `block`, and its claims count.
+    /// Whether `node` claims `block`, and is as good as its word.
     pub(crate) fn offers(&self, node: &NodeId, block: u32) -> bool {
-        self.views.get(node).is_some_and(|view| view.credited && view.map.contains(block))
+        self.views.get(node).is_some_and(|view| view.credit == Credit::Full && view.map.contains(block))
     }
 
     /// What `node` offers; `None` if that is nothing, as far as one sees at once.
     pub(crate) fn offer(&self, node: &NodeId) -> Option<Offer<'_>> {
-        let view = self.views.get(node).filter(|view| view.credited && !view.promising.is_empty())?;
+        let view = self
+            .views
+            .get(node)
+            .filter(|view| view.credit > Credit::Nothing && !view.promising.is_empty())?;
         Some(Offer { map: &view.map, rarity: &self.rarity })
     }
 
     /// Segments where `node` holds something that is missing here, in a round from `start`, at most so many.
     pub(crate) fn useful_segments(&mut self, node: &NodeId, start: u32, most: usize) -> Vec<u32> {
-        let Some(view) = self.views.get_mut(node).filter(|view| view.credited) else { return Vec::new() };
+        let view = self.views.get_mut(node).filter(|view| view.credit > Credit::Nothing);
+        let Some(view) = view else { return Vec::new() };
         let offer = Offer { map: &view.map, rarity: &self.rarity };
         let (mut useful, mut stale) = (Vec::new(), Vec::new());
         let round =

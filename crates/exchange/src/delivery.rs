@@ -25,7 +25,9 @@ impl Exchange {
         }
         transfer.bytes_left -= length;
         transfer.delivered += 1;
-        let (from, issued, first) = (transfer.from, transfer.issued, transfer.delivered == 1);
+        let (release, from) = (transfer.release, transfer.from);
+        let (issued, first) = (transfer.issued, transfer.delivered == 1);
+        let mut redeemed = None;
         match from {
             From::Origin => {
                 let siblings = self.transfers.find(|other| other.from == From::Origin);
@@ -35,6 +37,9 @@ impl Exchange {
                 let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
                 neighbour.delivered(now, issued, first, length);
                 self.ready.add(node);
+                if self.quarantine.redeem(now, node, release) {
+                    redeemed = Some(node);
+                }
                 let patience = timing.stall + neighbour.time_for(0) * 4;
                 let longest = timing.stall_max;
                 let siblings = self.transfers.find(|other| other.from == from);
@@ -43,6 +48,9 @@ impl Exchange {
         }
         if self.transfers.get(id).is_some_and(|transfer| transfer.left.is_empty()) {
             self.end_transfer(id);
+        }
+        if let Some(node) = redeemed {
+            self.update_credit(now, node);
         }
     }
 
@@ -132,16 +140,23 @@ impl Exchange {
         }
     }
 
-    /// Claims of `node` about `release` do not count for a while.
-    pub(crate) fn discredit(&mut self, now: Time, node: NodeId, release: IndexId, offence: Offence) {
+    /// Claims of `node` about `release`, or all of them, are worth nothing for a while.
+    pub(crate) fn discredit(&mut self, now: Time, node: NodeId, release: Option<IndexId>, offence: Offence) {
         self.quarantine.add(now, node, release, offence, &self.config.timing);
-        self.lease.stale = true;
         self.drop_transfers_where(|transfer| {
-            transfer.release == release && transfer.from == From::Neighbour(node)
+            transfer.from == From::Neighbour(node)
+                && release.is_none_or(|release| transfer.release == release)
         });
-        if let Some(known) = self.releases.get_mut(&release) {
-            known.availability.set_credited(&node, false);
+        self.update_credit(now, node);
+    }
+
+    /// What the claims of `node` are good for may have changed.
+    pub(crate) fn update_credit(&mut self, now: Time, node: NodeId) {
+        for (id, release) in &mut self.releases {
+            release.availability.set_credit(&node, self.quarantine.credit(now, node, *id));
         }
+        self.ready = Ready::Anybody;
+        self.lease.stale = true;
     }
 
     /// A request to `node` failed.
@@ -151,12 +166,12 @@ impl Exchange {
         match failure {
             Failure::Busy | Failure::Local => {}
             // It should have said that it dropped the release; its claims are worth nothing for now.
-            Failure::NotHere => self.discredit(now, node, release, Offence::Stalled),
-            Failure::NotAllowed => self.discredit(now, node, release, Offence::Refused),
-            Failure::Invalid => self.discredit(now, node, release, Offence::BadBlock),
+            Failure::NotHere => self.discredit(now, node, Some(release), Offence::Stalled),
+            Failure::NotAllowed => self.discredit(now, node, Some(release), Offence::Refused),
+            Failure::Invalid => self.discredit(now, node, Some(release), Offence::BadBlock),
             Failure::Stalled | Failure::Unreachable => {
                 if failures >= FAILURES_TO_DISTRUST {
-                    self.discredit(now, node, release, Offence::Stalled);
+                    self.discredit(now, node, None, Offence::Stalled);
                 }
             }
         }

@@ -269,17 +269,9 @@ impl Exchange {
         }
         let result = match note {
             Note::Have { release, blocks } => self.take_map(now, from, release, &blocks),
-            Note::Gained { release, blocks } => match self.releases.get_mut(&release) {
-                Some(known) => {
-                    let before = known.availability.rarity().unheld_total();
-                    let taken = take_gained(known, from, &blocks);
-                    if known.availability.rarity().unheld_total() < before {
-                        self.members.brought(now, &from);
-                    }
-                    taken
-                }
-                None => Ok(()),
-            },
+            Note::Gained { release, blocks } => self
+                .watch_claims(now, from, release, |known| take_gained(known, from, &blocks))
+                .unwrap_or(Ok(())),
             Note::Dropped { release } => {
                 if let Some(known) = self.releases.get_mut(&release) {
                     known.availability.forget(&from);
@@ -339,7 +331,7 @@ impl Exchange {
             }
             Some((release, From::Neighbour(node))) => {
                 tracing::warn!(%release, block, %node, "a neighbour sent a block that does not verify");
-                self.discredit(now, node, release, Offence::BadBlock);
+                self.discredit(now, node, Some(release), Offence::BadBlock);
             }
             None => {}
         }
@@ -449,6 +441,23 @@ impl Exchange {
         self.site_changed = true;
     }
 
+    /// Takes in what `from` says that it holds. If nobody in reach held some of it, `from` has brought it.
+    fn watch_claims<T>(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        release: IndexId,
+        take: impl FnOnce(&mut Release) -> T,
+    ) -> Option<T> {
+        let known = self.releases.get_mut(&release)?;
+        let before = known.availability.rarity().unheld_total();
+        let taken = take(known);
+        if known.availability.rarity().unheld_total() < before {
+            self.members.brought(now, &from);
+        }
+        Some(taken)
+    }
+
     fn take_map(
         &mut self,
         now: Time,
@@ -470,12 +479,8 @@ impl Exchange {
         if !known.availability.knows(&from) {
             known.announcer.answer(from);
         }
-        let credited = !self.quarantine.holds(now, from, release);
-        let before = known.availability.rarity().unheld_total();
-        known.availability.replace(from, blocks, credited);
-        if known.availability.rarity().unheld_total() < before {
-            self.members.brought(now, &from);
-        }
+        let credit = self.quarantine.credit(now, from, release);
+        self.watch_claims(now, from, release, |known| known.availability.replace(from, blocks, credit));
         Ok(())
     }
 }

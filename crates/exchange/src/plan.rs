@@ -2,8 +2,10 @@
 
 use crate::{
     action::{Action, Failure, TransferId},
+    availability::Credit,
     choice,
     exchange::Exchange,
+    neighbours::Neighbour,
     ready::Ready,
     time::Time,
     transfers::{From, Transfer},
@@ -74,12 +76,8 @@ impl Exchange {
     }
 
     fn free_quarantined(&mut self, now: Time) {
-        for (node, release) in self.quarantine.ended(self.settled_at, now) {
-            if let Some(release) = self.releases.get_mut(&release) {
-                release.availability.set_credited(&node, true);
-                self.ready = Ready::Anybody;
-                self.lease.stale = true;
-            }
+        for node in self.quarantine.ended(self.settled_at, now) {
+            self.update_credit(now, node);
         }
     }
 
@@ -163,7 +161,14 @@ impl Exchange {
         if room == 0 {
             return false;
         }
-        let blocks = choice::pick(release, &node, room, &mut self.rng);
+        let mut blocks = choice::pick(release, &node, room, &mut self.rng);
+        if self.quarantine.credit(now, node, id) == Credit::Trial {
+            // What it does not give is missed elsewhere meanwhile.
+            if !self.neighbours.get(&node).is_some_and(Neighbour::is_idle) {
+                return false;
+            }
+            blocks.truncate(1);
+        }
         self.request(now, node, id, blocks)
     }
 

@@ -155,10 +155,12 @@ impl Exchange {
             connected: member.connected,
             rate: self.neighbours.get(node).and_then(crate::neighbours::Neighbour::rate),
             quarantined: self
-                .quarantine
-                .current(now)
-                .filter(|(held, _, _, _)| held == node)
-                .map(|(_, release, offence, until)| (release, offence, until.since(now)))
+                .releases
+                .keys()
+                .filter_map(|release| {
+                    let (offence, until) = self.quarantine.sentence(now, *node, *release)?;
+                    Some((*release, offence, until.since(now)))
+                })
                 .collect(),
         });
         reports.collect()

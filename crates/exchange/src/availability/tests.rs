@@ -11,7 +11,7 @@ enum Step {
     Gain(u8, u32),
     Lose(u8, u32),
     Forget(u8),
-    Credit(u8, bool),
+    Credit(u8, Credit),
     Look(u8, u32),
 }
 
@@ -25,9 +25,13 @@ fn step() -> impl Strategy<Value = Step> {
         (node.clone(), block.clone()).prop_map(|(node, block)| Step::Gain(node, block)),
         (node.clone(), block).prop_map(|(node, block)| Step::Lose(node, block)),
         node.clone().prop_map(Step::Forget),
-        (node.clone(), any::<bool>()).prop_map(|(node, credited)| Step::Credit(node, credited)),
+        (node.clone(), credit()).prop_map(|(node, credit)| Step::Credit(node, credit)),
         (node, 0u32..4).prop_map(|(node, start)| Step::Look(node, start)),
     ]
+}
+
+fn credit() -> impl Strategy<Value = Credit> {
+    prop_oneof![Just(Credit::Nothing), Just(Credit::Trial), Just(Credit::Full)]
 }
 
 proptest! {
@@ -44,13 +48,14 @@ proptest! {
                 Step::Replace(at, blocks) => {
                     let mut map = BlockSet::empty(40);
                     blocks.iter().for_each(|block| { map.insert(*block); });
-                    availability.replace(node(at), &map, blocks.len() % 2 == 0);
+                    let credit = [Credit::Full, Credit::Trial, Credit::Nothing][blocks.len() % 3];
+                    availability.replace(node(at), &map, credit);
                 }
                 Step::Gain(at, block) => { availability.gain(node(at), std::iter::once(block)); }
                 Step::Look(at, start) => drop(availability.useful_segments(&node(at), start, 2)),
                 Step::Lose(at, block) => availability.lose(node(at), block),
                 Step::Forget(at) => availability.forget(&node(at)),
-                Step::Credit(at, credited) => availability.set_credited(&node(at), credited),
+                Step::Credit(at, credit) => availability.set_credit(&node(at), credit),
             }
             check(&availability);
         }
@@ -61,7 +66,11 @@ proptest! {
 fn check(availability: &Availability) {
     let rarity = availability.rarity();
     rarity.check(|block| {
-        availability.views.values().filter(|view| view.credited && view.map.contains(block)).count()
+        availability
+            .views
+            .values()
+            .filter(|view| view.credit == Credit::Full && view.map.contains(block))
+            .count()
     });
     for segment in 0..rarity.segment_count() {
         for view in availability.views.values() {
