@@ -9,7 +9,8 @@
 //!   [`nature`] twists what hostile members say,
 //! * [`checks`] stand outside: they know what is really where, and believe nothing that an exchange reports,
 //! * [`measure`] compares with the physical bound; [`scenario`] names the runs that figures are about; [`storm`]
-//!   makes random ones, and makes a failing one smaller; [`seeds`] runs many; [`trace`] tells what happened.
+//!   makes random ones, and makes a failing one smaller; [`hostile`] are sites with hostile members, in great numbers;
+//!   [`seeds`] runs many; [`trace`] tells what happened.
 //!
 //! Not simulated: packets (a block travels whole), the index (it takes a fixed time), and how fast a processor is.
 
@@ -17,6 +18,7 @@ mod agent;
 pub mod checks;
 mod event;
 mod host;
+pub mod hostile;
 mod hours;
 mod lan;
 pub mod measure;

@@ -4,24 +4,36 @@
 mod figures;
 
 use branchmesh_sim::{
-    seeds,
+    hostile, seeds,
     storm::{Storm, Verdict, Weather},
 };
 use clap::Parser;
-use std::{ops::Range, process::ExitCode};
+use std::{
+    ops::Range,
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Sites with hostile members between two words about how far it is.
+const SITES_BETWEEN_WORDS: u64 = 1000;
+/// The slowest of them, which are said at the end.
+const SLOWEST_SAID: usize = 10;
 
 /// Runs virtual sites through storms of faults, each from a seed, and says which ended badly.
 #[derive(Parser)]
 #[command(name = "branchmesh-sim", version)]
 struct Options {
     /// One storm
-    #[arg(long, value_name = "N", conflicts_with = "seeds", required_unless_present_any = ["seeds", "figures"])]
+    #[arg(long, value_name = "N", conflicts_with = "seeds", required_unless_present_any = ["seeds", "hostile_sites", "figures"])]
     seed: Option<u64>,
     /// Many storms: from the first number up to the second, which is not run
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     seeds: Option<Range<u64>>,
+    /// Many sites of ten, three of them hostile from the start: how much longer the others take for it
+    #[arg(long, value_name = "A..B", value_parser = parse_range, conflicts_with_all = ["seed", "seeds"])]
+    hostile_sites: Option<Range<u64>>,
     /// The figures that are promised of the exchange
-    #[arg(long, conflicts_with_all = ["seed", "seeds"])]
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "hostile_sites"])]
     figures: bool,
     /// Hosts of the site
     #[arg(long, value_name = "N", default_value_t = 7)]
@@ -55,10 +67,11 @@ fn main() -> ExitCode {
         hostile_percent: options.hostile,
         turns: !options.steady,
     };
-    let is_well = match (options.seed, options.seeds) {
-        (Some(seed), _) => one(&Storm::of_seed(seed, &weather), options.trace, options.minimise),
-        (None, Some(seeds)) => many(seeds, &weather),
-        (None, None) => figures::print(),
+    let is_well = match (options.seed, options.seeds, options.hostile_sites) {
+        (Some(seed), ..) => one(&Storm::of_seed(seed, &weather), options.trace, options.minimise),
+        (None, Some(seeds), _) => many(seeds, &weather),
+        (None, None, Some(seeds)) => hostile_sites(seeds),
+        (None, None, None) => figures::print(),
     };
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -112,6 +125,29 @@ fn say(seed: u64, verdict: &Verdict) {
         let first = first.lines().next().unwrap_or_default();
         println!("seed {seed} ended badly after {:?}, {} faults: {first}", verdict.took, verdict.wrong.len());
     }
+}
+
+/// All sites of a range, on all cores, and the slowest of them.
+fn hostile_sites(range: Range<u64>) -> bool {
+    let (all, done) = (range.end - range.start, AtomicU64::new(0));
+    let outcomes = hostile::sites(range, |outcome| {
+        if !outcome.is_well() {
+            say_site(outcome);
+        }
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done.is_multiple_of(SITES_BETWEEN_WORDS) {
+            println!("{done} of {all} sites");
+        }
+    });
+    let bad = outcomes.iter().filter(|outcome| !outcome.is_well()).count();
+    println!("{all} sites, {bad} of them wrong or slower than {} x; the slowest:", hostile::RATIO_MAX);
+    outcomes.iter().take(SLOWEST_SAID).for_each(say_site);
+    bad == 0
+}
+
+fn say_site(outcome: &hostile::Outcome) {
+    let hostile::Outcome { seed, ratio, wrong } = outcome;
+    println!("  seed {seed}: {ratio:.3} x {}", wrong.as_deref().unwrap_or_default());
 }
 
 fn parse_range(text: &str) -> Result<Range<u64>, String> {

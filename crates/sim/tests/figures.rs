@@ -4,17 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a world that is not as it should be is a failed test")]
 
 use branchmesh_sim::{
+    hostile,
     scenario::{self, LAN_100, Run},
-    seeds,
 };
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
-/// Seeds of hostile sites in CI.
+/// Sites with hostile members in CI. `branchmesh-sim --hostile-sites 0..100000` runs more of them.
 const HOSTILE_SEEDS: u64 = 1000;
-/// A line on which the small release of the hostile sites takes 54 s, as a larger one does on a faster line.
-const THIN: u64 = 312_500;
-const HOSTILE_BYTES: u64 = 16 * MIB;
 
 fn check(what: &str, run: &Run, amplification: f64) {
     let measured = &run.measured;
@@ -68,18 +65,9 @@ fn a_spread_on_the_lan_alone_is_near_its_bound_at_every_size() {
 
 #[test]
 fn hostile_members_delay_the_others_by_half_at_most() {
-    let alone = scenario::hostile(0, 7, HOSTILE_BYTES, 0, THIN).unwrap().measured.last();
-    let ratios = seeds::on_all_cores(0..HOSTILE_SEEDS, |seed| {
-        let run = scenario::hostile(seed, 10, HOSTILE_BYTES, 30, THIN);
-        let run = run.unwrap_or_else(|late| panic!("seed {seed}: {late}"));
-        assert_eq!(run.violations, [""; 0], "seed {seed}");
-        assert_eq!(run.measured.completed.len(), 7, "seed {seed}");
-        run.measured.last().since_start().as_secs_f64() / alone.since_start().as_secs_f64()
-    });
-    let slowest = ratios
-        .into_iter()
-        .zip(0..HOSTILE_SEEDS)
-        .fold((0.0, 0), |slowest, one| if one.0 > slowest.0 { one } else { slowest });
-    println!("{HOSTILE_SEEDS} sites: the slowest took {:.3} x (seed {})", slowest.0, slowest.1);
-    assert!(slowest.0 <= 1.5, "seed {}: {}", slowest.1, slowest.0);
+    let outcomes = hostile::sites(0..HOSTILE_SEEDS, |_| {});
+    let slowest = &outcomes[0];
+    println!("{HOSTILE_SEEDS} sites: the slowest took {:.3} x (seed {})", slowest.ratio, slowest.seed);
+    let bad: Vec<_> = outcomes.iter().filter(|outcome| !outcome.is_well()).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
 }
