@@ -1,7 +1,7 @@
 //! Members that lie, poison, or do nothing of what they say: what they cost the others.
 
 use crate::classroom::{BLOCKS, Classroom, SECOND, first_fetcher};
-use branchmesh_sim::{HostId, Nature, SiteSpec};
+use branchmesh_sim::{HostId, Nature, SiteSpec, Transition, World};
 use branchmesh_wire::NodeId;
 
 #[test]
@@ -18,6 +18,38 @@ fn a_liar_costs_its_neighbours_a_few_seconds() {
     }
     let wan = room.bytes() as f64 / SiteSpec::default().wan_rate as f64;
     assert!(room.now().since_start().as_secs_f64() < wan * 1.3 + 15.0, "{:?}", room.now());
+}
+
+/// What it costs to find out what a member is worth is paid once, not for each release.
+#[test]
+fn a_liar_that_was_found_out_does_not_keep_the_wan_closed_again() {
+    let mut room = Classroom::new(60, 8);
+    let liars: Vec<HostId> = room.others(first_fetcher(60, 8)).into_iter().take(3).collect();
+    liars.iter().for_each(|liar| room.turn(*liar, Nature::Liar));
+    room.run_to_completion(120 * SECOND);
+    let half = room.bytes() as f64 / 2.0 / SiteSpec::default().wan_rate as f64;
+    for number in 2..5 {
+        room.apply(&Transition::Publish(2));
+        let release = room.world.releases().last().unwrap();
+        let crosses = |world: &World| world.checks().crossings_total(&release) > 0;
+        room.run_until(100 * SECOND, "it is fetched", crosses);
+        let begun = room.now();
+        room.run_to_completion(60 * SECOND);
+        let took = room.now().since(begun).as_secs_f64();
+        assert!(took < half * 1.1 + 1.0, "release {number}: {took} s for {half} s of the line");
+    }
+}
+
+#[test]
+fn who_was_waited_for_in_vain_is_not_relied_on_for_news() {
+    for seed in 64..70 {
+        let mut room = Classroom::new(seed, 4);
+        room.turn(first_fetcher(seed, 4), Nature::Usurper);
+        room.run_to_completion(120 * SECOND);
+        room.apply(&Transition::Publish(2));
+        // The next one asks once a minute.
+        room.run_to_completion(66 * SECOND + 30 * SECOND);
+    }
 }
 
 fn with_poisoner(seed: u64, poisoner: HostId) -> Classroom {
