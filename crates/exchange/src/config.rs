@@ -56,10 +56,13 @@ pub struct Timing {
     /// How long each better-ranked member is given to take a free lease.
     pub turn: Duration,
     /// A claim of a member that never brought a block to the site keeps others from trying for so long. Long enough for
-    /// the first block over a line of 100 kbit/s.
+    /// the first block over a line of 100 kbit/s. And so long may one be silent who says that bytes come in.
     pub claim_new_max: Duration,
     /// A claim of one that did, and has brought nothing for so long, no longer keeps others from trying.
     pub claim_idle_max: Duration,
+    /// Either is waited for so much longer as long as it says that bytes come in: the line may be thin. Long enough for a
+    /// block of 128 KiB at 10 kbit/s.
+    pub claim_word_max: Duration,
     /// How long the next fetcher waits for the previous one to finish what is under way.
     pub handover_max: Duration,
     /// After the previous fetcher finished: its last have-map changes are still travelling.
@@ -88,7 +91,7 @@ pub struct Timing {
     pub quarantine_max: Duration,
     /// In the end game, a request older than this may be doubled by an idle neighbour.
     pub endgame_after: Duration,
-    /// An origin transfer without a block for so long has failed.
+    /// An origin transfer without a block for so long, plus what its bytes should take, has failed.
     pub origin_stall: Duration,
     /// First ceiling of the pause after the origin failed; it doubles.
     pub origin_backoff_min: Duration,
@@ -132,6 +135,7 @@ impl Default for Timing {
             turn: ms(1500),
             claim_new_max: s(8),
             claim_idle_max: s(30),
+            claim_word_max: s(120),
             handover_max: s(8),
             handover_grace: ms(200),
             drain_max: s(5),

@@ -3,6 +3,7 @@
 
 use crate::{
     action::{Action, Failure, TransferId},
+    availability::Credit,
     exchange::Exchange,
     quarantine::Offence,
     ready::Ready,
@@ -30,8 +31,7 @@ impl Exchange {
         let mut redeemed = None;
         match from {
             From::Origin => {
-                let siblings = self.transfers.find(|other| other.from == From::Origin);
-                self.push_deadlines(&siblings, now + self.config.timing.origin_stall, Duration::MAX);
+                self.wait_for_origin(now);
             }
             From::Neighbour(node) => {
                 let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
@@ -170,7 +170,8 @@ impl Exchange {
             Failure::NotAllowed => self.discredit(now, node, Some(release), Offence::Refused),
             Failure::Invalid => self.discredit(now, node, Some(release), Offence::BadBlock),
             Failure::Stalled | Failure::Unreachable => {
-                if failures >= FAILURES_TO_DISTRUST {
+                let is_on_trial = self.quarantine.credit(now, node, release) == Credit::Trial;
+                if is_on_trial || failures >= FAILURES_TO_DISTRUST {
                     self.discredit(now, node, None, Offence::Stalled);
                 }
             }

@@ -34,6 +34,10 @@ use std::{collections::BTreeMap, time::Duration};
 /// The longest that anybody waits for better-ranked members to claim, however many there are.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// What a fetcher may say that it has taken without a whole block of it: a large block, and some of an index. More is no word to
+/// wait for.
+const WORD_BYTES_MAX: u64 = 1 << 20;
+
 /// How long a need is remembered that has gone.
 const NEED_MEMORY: Duration = Duration::from_secs(60);
 
@@ -185,8 +189,10 @@ impl Lease {
         self.stale = false;
         let begun = field.candidates.iter().map(|other| other.progress);
         let begun = begun.chain(self.needs.values().map(|need| need.since));
-        let patience = [field.timing.claim_new_max, field.timing.claim_idle_max];
-        let idle = begun.flat_map(|since| patience.map(|patience| since + patience));
+        let Timing { claim_new_max, claim_idle_max, claim_word_max, .. } = *field.timing;
+        let patience = [claim_new_max, claim_idle_max, claim_word_max];
+        let silent = field.candidates.iter().map(|other| other.word.at + claim_new_max);
+        let idle = begun.flat_map(|since| patience.map(|patience| since + patience)).chain(silent);
         let waits = self.turns.values().filter_map(|turn| match *turn {
             Turn::Handover { until, .. }
             | Turn::Listening { until }
@@ -374,10 +380,19 @@ impl<'a> Contest<'a> {
         other.claims() && self.is_overdue(other) && self.may_compete(other)
     }
 
+    /// Whether `other` has brought nothing for long. Behind a thin line one block takes a minute: who says that bytes come in is
+    /// waited for longer, but neither for ever nor for any number of them.
     fn is_overdue(&self, other: &Candidate<'_>) -> bool {
-        let Timing { claim_idle_max, claim_new_max, .. } = *self.field.timing;
-        let patience = if other.proven { claim_idle_max } else { claim_new_max };
-        self.field.now >= other.progress.max(self.needed_since) + patience
+        let Timing { claim_idle_max, claim_new_max, claim_word_max, .. } = *self.field.timing;
+        let (now, begun) = (self.field.now, other.progress.max(self.needed_since));
+        let says_more =
+            now < other.word.at + claim_new_max && (1..=WORD_BYTES_MAX).contains(&other.word.bytes);
+        let patience = match (says_more, other.proven) {
+            (true, _) => claim_word_max,
+            (false, true) => claim_idle_max,
+            (false, false) => claim_new_max,
+        };
+        now >= begun + patience
     }
 
     /// Whether `other` may want the turn, and would do something for this node with it: one that gave it bad blocks of a

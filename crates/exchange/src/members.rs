@@ -2,6 +2,9 @@
 //!
 //! Ranks are computed from gossiped words alone, so that every member computes the same ones. A rank is not a lease:
 //! see `fetchers`.
+//!
+//! How a member kept its word outlives its restart, as its name does: otherwise a restart would buy a new one. It is forgotten
+//! with the member.
 
 use crate::{config::Timing, time::Time};
 use branchmesh_wire::{IndexId, NodeId, ReleaseStatus, Role, Status, WanPolicy};
@@ -34,6 +37,8 @@ pub struct Member {
     vain: u32,
     /// Whether it ever brought something to the site.
     proven: bool,
+    /// What it says of its bytes from the WAN.
+    word: Word,
     hash: RankHash,
 }
 
@@ -50,6 +55,15 @@ pub(crate) enum News {
     Presence,
 }
 
+/// What a member says that it takes from the WAN, beside what it brings to the site.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Word {
+    /// When it last said that it has taken more.
+    pub(crate) at: Time,
+    /// What it has taken since it last brought something, or began to claim, as it says.
+    pub(crate) bytes: u64,
+}
+
 /// A member that may use the WAN, in the order of ranks.
 pub(crate) struct Candidate<'a> {
     pub(crate) node: NodeId,
@@ -58,6 +72,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) progress: Time,
     /// Whether it ever brought anything.
     pub(crate) proven: bool,
+    pub(crate) word: Word,
 }
 
 /// Order in which members may use the WAN; the lowest is first.
@@ -145,7 +160,9 @@ impl Members {
     /// `node` holds blocks now that nobody in reach held before.
     pub(crate) fn brought(&mut self, now: Time, node: &NodeId) {
         if let Some(member) = self.entries.get_mut(node) {
-            (member.progress, member.vain, member.proven) = (now, 0, true);
+            member.vain = 0;
+            member.proven = true;
+            member.begin(now);
         }
     }
 
@@ -185,8 +202,8 @@ impl Members {
                 let status = member.status.as_ref().filter(|status| status.wan_policy != WanPolicy::Never)?;
                 let rank =
                     Rank::of(status.wan_policy, status.role, status.incarnation, youngest, member.hash);
-                let (progress, proven) = (member.progress, member.proven);
-                Some(Candidate { node: *node, rank, status, progress, proven })
+                let Member { progress, proven, word, .. } = *member;
+                Some(Candidate { node: *node, rank, status, progress, proven, word })
             })
             .collect();
         candidates.sort_unstable_by_key(|candidate| candidate.rank);
@@ -222,6 +239,7 @@ impl Member {
             progress: Time::ZERO,
             vain: 0,
             proven: false,
+            word: Word::default(),
             hash: rank_hash(node),
         }
     }
@@ -254,17 +272,27 @@ impl Member {
         newer || now >= departed + timing.departure_grace
     }
 
+    /// It has brought something, or says that it will.
+    fn begin(&mut self, now: Time) {
+        self.progress = now;
+        self.word.bytes = 0;
+    }
+
     fn take(&mut self, now: Time, status: Status, timeout: Duration) -> News {
         let news = self.news(now, &status, timeout);
-        let claimed = self.status.as_ref().is_some_and(|last| last.fetching);
+        let (claimed, taken) =
+            self.status.as_ref().map_or((false, u64::MAX), |last| (last.fetching, last.wan_bytes));
         if status.fetching && !claimed && self.vain < VAIN_MAX {
-            self.progress = now;
+            self.begin(now);
             self.vain += 1;
         }
-        // What it brings is seen from its have-map; of one that tells none here, its word must do.
-        let fetched = self.status.as_ref().is_some_and(|last| status.wan_bytes > last.wan_bytes);
-        if fetched && !self.connected {
-            (self.progress, self.proven) = (now, true);
+        if let Some(more) = status.wan_bytes.checked_sub(taken).filter(|more| *more > 0) {
+            self.word = Word { at: now, bytes: self.word.bytes.saturating_add(more) };
+            // What it brings is seen from its have-map; of one that tells none here, its word must do.
+            if !self.connected {
+                self.proven = true;
+                self.begin(now);
+            }
         }
         self.heard = Some(now);
         self.departed = status.leaving.then_some(now);
@@ -418,6 +446,56 @@ mod tests {
         members.expire(at(60_000), TIMEOUT);
         assert_eq!(members.live(at(60_000), TIMEOUT).count(), 1);
         assert!(members.candidates(at(60_000), TIMEOUT, 10).is_empty());
+    }
+
+    fn fetching(incarnation: u64, sequence: u64, fetching: bool) -> Status {
+        Status { fetching, ..status(1, incarnation, sequence) }
+    }
+
+    #[test]
+    fn a_restart_buys_no_new_word() {
+        let (mut members, timing) = members();
+        let node = NodeId([1; 32]);
+        for life in 0..10 {
+            let begun = at(life * 1000);
+            members.hear(begun, fetching(life, 1, false), &timing);
+            members.hear(begun, fetching(life, 2, true), &timing);
+            let candidates = members.candidates(begun, TIMEOUT, 0);
+            let last_believed = u64::from(VAIN_MAX) - 1;
+            assert_eq!(candidates[0].progress, at(life.min(last_believed) * 1000));
+        }
+        members.brought(at(9500), &node);
+        members.hear(at(9600), fetching(20, 1, false), &timing);
+        members.hear(at(9600), fetching(20, 2, true), &timing);
+        let candidates = members.candidates(at(9600), TIMEOUT, 0);
+        assert_eq!((candidates[0].proven, candidates[0].progress), (true, at(9600)), "it has kept it");
+        members.expire(at(60_000), TIMEOUT);
+        members.hear(at(60_000), fetching(20, 3, true), &timing);
+        assert!(!members.candidates(at(60_000), TIMEOUT, 0)[0].proven, "forgotten with the member");
+    }
+
+    #[test]
+    fn a_word_counts_what_was_taken_since_something_was_brought() {
+        let (mut members, timing) = members();
+        let node = NodeId([1; 32]);
+        members.connect(node, "pc-1");
+        let say = |members: &mut Members, sequence: u64, incarnation: u64, wan_bytes: u64| {
+            members.hear(
+                at(sequence),
+                Status { wan_bytes, ..fetching(incarnation, sequence, true) },
+                &timing,
+            );
+            let word = members.candidates(at(sequence), TIMEOUT, 0)[0].word;
+            (word.at, word.bytes)
+        };
+        assert_eq!(say(&mut members, 1, 1, 5000), (at(0), 0), "before it claimed");
+        assert_eq!(say(&mut members, 2, 1, 5500), (at(2), 500));
+        assert_eq!(say(&mut members, 3, 1, 5500), (at(2), 500), "nothing came");
+        assert_eq!(say(&mut members, 4, 1, 6000), (at(4), 1000));
+        assert_eq!(say(&mut members, 5, 2, 0), (at(4), 1000), "it was restarted, and counts anew");
+        assert_eq!(say(&mut members, 6, 2, 10), (at(6), 1010));
+        members.brought(at(6), &node);
+        assert_eq!(say(&mut members, 7, 2, 20), (at(7), 10));
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Meter {
         (self.since, self.bytes) = (now, 0);
     }
 
+    /// Whether there was something, but too little to tell the rate.
+    pub(crate) fn is_undecided(&self) -> bool {
+        !self.measured && self.bytes > 0
+    }
+
     pub(crate) fn add(&mut self, now: Time, bytes: u64) {
         self.bytes += bytes;
         let passed = now.since(self.since);

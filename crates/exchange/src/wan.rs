@@ -17,10 +17,13 @@ use std::time::Duration;
 
 /// Fetches in flight: the next one is at the origin before the last one is here, so that the WAN never idles.
 const FETCHES_MAX: usize = 3;
-/// What one fetch should take of the WAN's time: a fetcher that vanishes or yields leaves little undone.
+/// What one fetch should take of the WAN's time: a fetcher that vanishes or yields leaves little undone. One block, at
+/// least, and as long as nothing is known of the line.
 const FETCH_TIME: Duration = Duration::from_millis(500);
-/// Bytes of one fetch, at least: half a second of 4 Mbit/s.
-const FETCH_BYTES_MIN: u64 = 256 << 10;
+/// A line of 8 kbit/s: what one is waited for as if it were of which nothing is known.
+const THIN_LINE: f64 = 1000.0;
+/// An origin's blocks may take so many times as long as its rate says.
+const PATIENCE: u32 = 4;
 /// Bytes of one fetch, at most: a segment.
 const FETCH_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of all fetches in flight.
@@ -130,17 +133,20 @@ impl Exchange {
                 )
             }
         };
-        let per_fetch = (self.wan.rate() as f64 * FETCH_TIME.as_secs_f64()) as u64;
-        let per_fetch = per_fetch.clamp(FETCH_BYTES_MIN, FETCH_BYTES_MAX);
-        // An origin that failed is tried with one fetch.
-        let fetches_max = if self.origin.failures() > 0 { 1 } else { FETCHES_MAX };
+        let rate = self.wan.measured();
+        let per_fetch = (rate.unwrap_or(0) as f64 * FETCH_TIME.as_secs_f64()) as u64;
+        let per_fetch = per_fetch.min(FETCH_BYTES_MAX);
+        // Several fetches over a thin line only make each of them take longer.
+        let bytes_max = (per_fetch * FETCHES_MAX as u64).min(FETCHES_BYTES_MAX);
+        // An origin that failed is tried with one fetch, and so is a line of which nothing is known.
+        let fetches_max = if self.origin.failures() > 0 || rate.is_none() { 1 } else { FETCHES_MAX };
         loop {
             let (mut fetches, mut bytes) = (0, 0);
             for (_, transfer) in self.transfers.fetches() {
                 (fetches, bytes) = (fetches + 1, bytes + transfer.bytes_left);
             }
             let Some(release) = self.releases.get(&id) else { return };
-            if fetches >= fetches_max || (fetches > 0 && bytes + per_fetch > FETCHES_BYTES_MAX) {
+            if fetches >= fetches_max || (fetches > 0 && bytes + per_fetch > bytes_max) {
                 return;
             }
             let me = self.config.node;
@@ -149,12 +155,24 @@ impl Exchange {
             if blocks.is_empty() {
                 return;
             }
-            if fetches == 0 {
+            if fetches == 0 && !self.wan.is_undecided() {
                 self.wan.start(now);
             }
-            let transfer = self.begin(now, id, From::Origin, &blocks, now + self.config.timing.origin_stall);
+            let transfer = self.begin(now, id, From::Origin, &blocks, now);
+            self.wait_for_origin(now);
             self.actions.push_back(Action::Fetch { transfer, release: id, blocks });
         }
+    }
+
+    /// The deadlines of all fetches: none has failed as long as the line is busy with them.
+    pub(crate) fn wait_for_origin(&mut self, now: Time) {
+        let bytes: u64 = self.transfers.fetches().map(|(_, transfer)| transfer.bytes_left).sum();
+        let needed = match self.wan.measured() {
+            Some(_) => self.wan.time_for(bytes) * PATIENCE,
+            None => Duration::from_secs_f64(bytes as f64 / THIN_LINE),
+        };
+        let fetches: Vec<TransferId> = self.transfers.fetches().map(|(id, _)| id).collect();
+        self.push_deadlines(&fetches, now + self.config.timing.origin_stall + needed, Duration::MAX);
     }
 
     /// Says whether this node uses the WAN. The last changes of the have-maps go out before it says that it doesn't.

@@ -114,6 +114,7 @@ impl World {
         if status.fetching {
             self.check_line(id);
         }
+        let status = Status { wan_bytes: self.wan_bytes(id), ..status };
         let status = Arc::new(self.host(id).spec.nature.twist_status(status));
         for to in self.ids().filter(|to| *to != id).collect::<Vec<_>>() {
             if self.reaches(id, to) {

@@ -127,6 +127,8 @@ pub(crate) struct Host {
     pub known: BTreeMap<IndexId, Time>,
     /// Requests that it was sent.
     pub asked: u32,
+    /// Bytes of whole blocks that it has got from the origin since it was started.
+    pub wan_bytes: u64,
     config: Config,
     seed: u64,
 }
@@ -168,6 +170,7 @@ impl Host {
             progress_at: now,
             known: BTreeMap::new(),
             asked: 0,
+            wan_bytes: 0,
             spec,
             config,
             seed,
@@ -208,5 +211,6 @@ impl Host {
         (self.version, self.writes, self.down) = (0, Port::default(), Port::default());
         self.completed.clear();
         self.known.clear();
+        self.wan_bytes = 0;
     }
 }

@@ -5,6 +5,11 @@ use branchmesh_wire::{BlockSet, IndexId, Segments};
 /// Mean bytes of a block of [`Release::of_blocks`].
 pub const BLOCK_BYTES_MEAN: u64 = 64 << 10;
 
+/// The least bytes of one.
+const BLOCK_BYTES_MIN: u64 = 16 << 10;
+/// More than any has.
+pub const BLOCK_BYTES_MAX: u64 = 112 << 10;
+
 /// A release.
 pub struct Release {
     /// Its index.
@@ -19,7 +24,8 @@ impl Release {
     /// One of `blocks` blocks of 16 to 112 KiB.
     #[must_use]
     pub fn of_blocks(name: &str, blocks: u32) -> Self {
-        let lengths = (0..blocks).map(|block| (16 << 10) + block % 9973 * 7919 % (96 << 10)).collect();
+        let (least, spread) = (BLOCK_BYTES_MIN as u32, (BLOCK_BYTES_MAX - BLOCK_BYTES_MIN) as u32);
+        let lengths = (0..blocks).map(|block| least + block % 9973 * 7919 % spread).collect();
         Self { id: IndexId::of(name.as_bytes()), segments: Segments::of(lengths), base: None }
     }
 

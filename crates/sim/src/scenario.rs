@@ -3,9 +3,10 @@
 pub use crate::world::TooLate;
 use crate::{
     host::{HostId, HostSpec},
+    lan,
     measure::{Measured, lan_bound},
     nature::Nature,
-    release::Release,
+    release::{BLOCK_BYTES_MAX, Release},
     seeds::on_all_cores,
     transition::Transition,
     world::{SiteSpec, World},
@@ -42,7 +43,16 @@ pub fn cold_start(seed: u64, clients: u32, bytes: u64) -> Result<Run, TooLate> {
     finish(&mut world, release)
 }
 
-/// The same, and whoever uses the WAN is killed `times` times in the course of it, and comes back after a while.
+/// `clients` that start at once behind a line of `wan_rate` bytes a second.
+pub fn thin_line(seed: u64, clients: u32, bytes: u64, wan_rate: u64) -> Result<Run, TooLate> {
+    let spec = SiteSpec { wan_rate, ..SiteSpec::default() };
+    let (mut world, release) = site(seed, spec, clients, bytes, &HostSpec::default());
+    // Two blocks of the largest size.
+    world.checks_mut().origin_wait_max += lan::duration(2 * BLOCK_BYTES_MAX, wan_rate);
+    finish(&mut world, release)
+}
+
+/// The same as [`cold_start`], and whoever uses the WAN is killed `times` times in the course of it, and comes back after a while.
 pub fn fetcher_killed(seed: u64, clients: u32, bytes: u64, times: u32) -> Result<Run, TooLate> {
     let (mut world, release) = site(seed, SiteSpec::default(), clients, bytes, &HostSpec::default());
     let blocks = world.release(&release).map_or(1, |release| release.segments.block_count());

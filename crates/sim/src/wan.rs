@@ -58,6 +58,7 @@ struct Carried {
     release: IndexId,
     block: u32,
     is_last: bool,
+    since: Time,
 }
 
 impl Line {
@@ -74,12 +75,12 @@ impl Line {
     }
 
     /// The next block of the stream in this place; the stream goes to the end of the queue.
-    fn next(&mut self, place: usize) -> Option<Carried> {
+    fn next(&mut self, since: Time, place: usize) -> Option<Carried> {
         let mut stream = self.streams.remove(place)?;
         let block = stream.blocks.pop_front()?;
         let is_last = stream.blocks.is_empty();
-        let carried =
-            Carried { host: stream.host, transfer: stream.transfer, release: stream.release, block, is_last };
+        let Stream { host, transfer, release, .. } = stream;
+        let carried = Carried { host, transfer, release, block, is_last, since };
         if !is_last {
             self.streams.push_back(stream);
         }
@@ -137,7 +138,7 @@ impl World {
             self.queue.plan(at, Event::ReadsOn);
             return;
         }
-        let Some(carried) = self.line.next(place) else { return };
+        let Some(carried) = self.line.next(self.now, place) else { return };
         self.check_line(carried.host.0);
         let bytes = self.release(&carried.release).map_or(0, |release| release.bytes_of(carried.block));
         self.pay(carried.host.0, bytes);
@@ -145,10 +146,21 @@ impl World {
         self.after(duration(bytes, self.spec.wan_rate), Event::Crossed);
     }
 
+    /// What a host's agent has got from the origin, with the part of a block that is on the line.
+    pub(crate) fn wan_bytes(&self, id: HostId) -> u64 {
+        let carried = self.line.carries.as_ref().filter(|carried| carried.host == (id, self.host(id).life));
+        let part = carried.map_or(Duration::ZERO, |carried| self.now.since(carried.since));
+        self.host(id).wan_bytes + (part.as_secs_f64() * self.spec.wan_rate as f64) as u64
+    }
+
     /// A block is at the end of the line.
     pub(crate) fn crossed(&mut self) {
-        if let Some(Carried { host, transfer, release, block, is_last }) = self.line.carries.take() {
+        if let Some(Carried { host, transfer, release, block, is_last, .. }) = self.line.carries.take() {
             self.note_crossing(host.0, release, block);
+            if self.is_life(host) {
+                self.host_mut(host.0).wan_bytes +=
+                    self.release(&release).map_or(0, |one| one.bytes_of(block));
+            }
             if self.is_life(host) && self.host(host.0).open.contains(&transfer) {
                 let is_rotten = self.origin.rotten.contains(&block);
                 self.take(

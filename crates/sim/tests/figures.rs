@@ -35,6 +35,21 @@ fn a_cold_start_takes_each_block_once_over_the_wan_and_spreads_it_at_once() {
 }
 
 #[test]
+fn a_small_release_comes_once_over_the_thinnest_line() {
+    for kilobits in [10, 32, 64, 256] {
+        let (bytes, rate) = (MIB, kilobits * 125);
+        for seed in 0..5 {
+            let run = scenario::thin_line(seed, 4, bytes, rate).unwrap();
+            check(&format!("{kilobits} kbit/s, seed {seed}"), &run, 1.02);
+            assert_eq!(run.measured.completed.len(), 4);
+            let least = run.measured.lacking_bytes as f64 / rate as f64;
+            let took = run.measured.last().since_start().as_secs_f64();
+            assert!(took <= least * 1.05 + 10.0, "{kilobits} kbit/s: {took} s for {least} s");
+        }
+    }
+}
+
+#[test]
 fn a_fetcher_that_is_killed_again_and_again_costs_little() {
     for seed in 0..10 {
         let run = scenario::fetcher_killed(seed, 8, 64 * MIB, 5).unwrap();
