@@ -1,5 +1,22 @@
 //! Everything that can happen to a site from outside. The list is the specification: whatever of it happens, in any order,
-//! the [`checks`](crate::checks) must hold.
+//! the [`checks`](crate::checks) must hold, and when it is over everybody who is honest ends with everything.
+//!
+//! | transition | what it tries |
+//! |---|---|
+//! | `Kill`, `KillFetchers` | a fetcher that is gone is replaced within 5 s; what came by it and is nowhere else crosses again, and nothing more |
+//! | `CutPower` | the same without a word: silence is noticed by the status that does not come |
+//! | `Leave` | a goodbye gives the lease away at once, and is not undone by words that were under way |
+//! | `Start`, `Join` | a newcomer listens before it touches the WAN; what is on its disk trims for the site; its conduct is not forgotten |
+//! | `Sleep`, `Wake` | what it asked for before will not come, and its claim is void; nothing that it believes is fresh |
+//! | `Split`, `Heal` | each part goes on alone; when they meet, one fetcher yields, and what both hold is found out |
+//! | `Origin(Down)`, `Origin(Stalls)` | one asks again at a time, ever more rarely; what members hold spreads meanwhile |
+//! | `Origin(Up)` | it is used again, by one |
+//! | `OriginRots`, `OriginMended` | bad blocks are not stored, delay only themselves, and are asked for again |
+//! | `DiskFull`, `DiskFree` | who cannot store pauses, and does not keep the others from the WAN |
+//! | `DiskSlow` | a slow writer is waited for, and delays only itself |
+//! | `DiskRots` | a loss is told, and made good by the neighbours before the WAN |
+//! | `Turn` | [natures](crate::nature::Nature) that lie, poison, stall, claim the WAN or flood cost time, never a bad block, and not for ever |
+//! | `Publish` | news reach everybody, whoever hides them; only what no member holds crosses |
 
 use crate::{
     host::{HostId, HostSpec, Power},
