@@ -3,7 +3,7 @@
 use crate::{
     event::{Event, Life, Link, Message},
     host::HostId,
-    lan::{Content, Parcel},
+    port::{Content, Parcel},
     wan::Stream,
     world::World,
 };

@@ -1,6 +1,6 @@
 //! What will happen, and when. Things of one moment happen in the order in which they were planned.
 
-use crate::{host::HostId, lan::Parcel, wan::Stream};
+use crate::{host::HostId, port::Parcel, wan::Stream};
 use branchmesh_exchange::{Outcome, Time, TransferId};
 use branchmesh_wire::{IndexId, NodeId, Note, Status};
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};

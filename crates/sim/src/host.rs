@@ -2,8 +2,8 @@
 
 use crate::{
     event::Event,
-    lan::{Port, Uplink},
     nature::Nature,
+    port::{Port, Uplink},
 };
 use branchmesh_exchange::{Config, Exchange, Time, Timing, TransferId};
 use branchmesh_wire::{BlockSet, IndexId, NodeId, Role, WanPolicy};

@@ -4,9 +4,8 @@
 //!
 //! * [`World`] is the site; [`Transition`] lists everything that can happen to it:
 //!   together they are the specification of what the exchange must live with,
-//! * `host` is a machine, `agent` what its agent does with the actions of its exchange, `lan` and `wan` carry bytes,
-//!   `hours` says when the latter may,
-//!   [`nature`] twists what hostile members say,
+//! * `host` is a machine, `agent` what its agent does with the actions of its exchange, `lan` and `wan` carry
+//!   bytes through each `port`, `hours` says when the latter may, [`nature`] twists what hostile members say,
 //! * [`checks`] stand outside: they know what is really where, and believe nothing that an exchange reports,
 //! * [`measure`] compares with the physical bound; [`scenario`] names the runs that figures are about; [`storm`]
 //!   makes random ones, and makes a failing one smaller; [`hostile`] are sites with hostile members, in great numbers;
@@ -23,6 +22,7 @@ mod hours;
 mod lan;
 pub mod measure;
 pub mod nature;
+mod port;
 pub mod release;
 pub mod scenario;
 pub mod seeds;

@@ -2,7 +2,7 @@
 
 use crate::{
     host::{Host, HostId},
-    lan::duration,
+    port::duration,
     world::World,
 };
 use branchmesh_exchange::Time;

@@ -1,6 +1,6 @@
 //! How hostile members behave. They run the real exchange, and what it says and does is twisted.
 
-use crate::lan::Content;
+use crate::port::Content;
 use branchmesh_wire::{BlockSet, IndexId, Note, Role, Runs, Status};
 use std::collections::BTreeMap;
 

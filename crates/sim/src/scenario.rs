@@ -3,9 +3,9 @@
 pub use crate::world::TooLate;
 use crate::{
     host::{HostId, HostSpec},
-    lan,
     measure::{Measured, lan_bound},
     nature::Nature,
+    port,
     release::{BLOCK_BYTES_MAX, Release},
     seeds::on_all_cores,
     transition::Transition,
@@ -48,7 +48,7 @@ pub fn thin_line(seed: u64, clients: u32, bytes: u64, wan_rate: u64) -> Result<R
     let spec = SiteSpec { wan_rate, ..SiteSpec::default() };
     let (mut world, release) = site(seed, spec, clients, bytes, &HostSpec::default());
     // Two blocks of the largest size.
-    world.checks_mut().origin_wait_max += lan::duration(2 * BLOCK_BYTES_MAX, wan_rate);
+    world.checks_mut().origin_wait_max += port::duration(2 * BLOCK_BYTES_MAX, wan_rate);
     finish(&mut world, release)
 }
 

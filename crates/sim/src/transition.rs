@@ -15,6 +15,8 @@
 //! | `DiskFull`, `DiskFree` | who cannot store pauses, and does not keep the others from the WAN |
 //! | `DiskSlow` | a slow writer is waited for, and delays only itself |
 //! | `DiskRots` | a loss is told, and made good by the neighbours before the WAN |
+//! | `LineCloses`, `LineOpens` | nothing crosses for whom the line is closed; a member whose line is open goes first, and nobody waits for another |
+//! | `LineLimit` | what each part of the LAN takes stays below it, also while the lease changes hands |
 //! | `Turn` | [natures](crate::nature::Nature) that lie, poison, stall, claim the WAN or flood cost time, never a bad block, and not for ever |
 //! | `Publish` | news reach everybody, whoever hides them; only what no member holds crosses |
 

@@ -3,7 +3,7 @@
 use crate::{
     event::{Event, Life},
     host::HostId,
-    lan::{Content, duration},
+    port::{Content, duration},
     world::World,
 };
 use branchmesh_exchange::{Failure, Outcome, Time, TransferId};
