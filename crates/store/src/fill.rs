@@ -40,6 +40,8 @@ pub(crate) struct Job<'a> {
 
 /// Most threads that read, decode and write: four keep any disk busy.
 const THREADS_MAX: usize = 4;
+/// Blocks for which a thread is worth its start.
+const THREAD_BLOCKS: usize = 64;
 
 /// What is written now, shared by the threads that do it.
 pub(crate) struct Work<'a> {
@@ -88,8 +90,9 @@ impl<'a> Work<'a> {
     /// Writes it.
     pub fn run(self) -> Outcome {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let blocks: usize = self.todo.iter().map(Part::count).sum();
         std::thread::scope(|scope| {
-            for _ in 1..cores.min(THREADS_MAX).min(self.todo.len()) {
+            for _ in 1..cores.min(THREADS_MAX).min(blocks.div_ceil(THREAD_BLOCKS)) {
                 scope.spawn(|| self.take_parts());
             }
             self.take_parts();

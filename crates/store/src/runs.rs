@@ -26,6 +26,11 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// How many blocks it has.
+    pub fn count(&self) -> usize {
+        self.blocks.count_ones() as usize
+    }
+
     /// Whether it has the `nth` block of its run.
     pub fn has(&self, nth: usize) -> bool {
         self.blocks & (1 << nth) != 0

@@ -93,7 +93,7 @@ impl<'a> Rollout<'a> {
             node.put_release(&record(release, false))?;
         }
         let mut assembly = node.begin_assembly(Arc::clone(&release.index), Cipher::None)?;
-        // Never more than one run of blocks at a time, which one thread writes: operations keep their order.
+        // Never more blocks at a time than one thread writes: operations keep their order.
         assembly.advance()?;
         if !release.at_hand.blocks().is_empty() {
             self.harvesting.take(node, release)?;
