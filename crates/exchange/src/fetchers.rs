@@ -353,10 +353,10 @@ impl<'a> Contest<'a> {
         self.better().find(|other| !other.claims() && self.may_compete(other)).map(|other| other.node)
     }
 
-    /// How long a free turn is left to better-ranked members. Not to those who say that they have it already: they were
-    /// waited for.
+    /// How long a free turn is left to better-ranked members. Not to those who were waited for already.
     fn offer_wait(&self) -> Duration {
-        let better: Vec<_> = self.better().filter(|other| !other.claims()).collect();
+        let better: Vec<_> =
+            self.better().filter(|other| !self.holds_claim(other) && !self.is_lapsed(other)).collect();
         let rivals = better.iter().filter(|other| self.may_compete(other)).count();
         // Those who have not heard of the release yet share one turn.
         let unaware = usize::from(rivals < better.len());
@@ -365,19 +365,18 @@ impl<'a> Contest<'a> {
         turn.saturating_mul(turns).clamp(departure_grace, TURN_WAIT_MAX)
     }
 
-    /// Whether `other` uses the WAN for this. One that was waited for in vain, for any release, is not relied on to ask for
-    /// news either: a second one who asks costs next to nothing.
+    /// Whether `other` uses the WAN for this.
     fn holds_claim(&self, other: &Candidate<'_>) -> bool {
-        let is_believed = match self.scope {
-            Scope::Site => !self.lapsed.contains_key(&other.node),
-            Scope::Release(_) => !self.is_overdue(other),
-        };
-        other.claims() && is_believed && self.may_compete(other)
+        other.claims() && !self.is_lapsed(other) && self.may_compete(other)
     }
 
-    /// Whether `other` claims the release, and has been waited for long enough.
+    /// Whether `other` claims this, and has been waited for long enough. One that was waited for in vain, for any release,
+    /// is not relied on to ask for news either: a second one who asks costs next to nothing.
     fn is_lapsed(&self, other: &Candidate<'_>) -> bool {
-        other.claims() && self.is_overdue(other) && self.may_compete(other)
+        match self.scope {
+            Scope::Site => self.lapsed.contains_key(&other.node),
+            Scope::Release(_) => other.claims() && self.is_overdue(other) && self.may_compete(other),
+        }
     }
 
     /// Whether `other` has brought nothing for long. Behind a thin line one block takes a minute: who says that bytes come in is
