@@ -12,6 +12,8 @@ use std::time::Duration;
 const MIB: u64 = 1 << 20;
 /// Sites with hostile members in CI. `branchmesh-sim --hostile-sites 0..100000` runs more of them.
 const HOSTILE_SEEDS: u64 = 1000;
+/// Sites of 100 clients.
+const LARGE_SITES: u64 = 15;
 
 fn check(what: &str, run: &Run, amplification: f64) {
     let measured = &run.measured;
@@ -31,6 +33,15 @@ fn a_cold_start_takes_each_block_once_over_the_wan_and_spreads_it_at_once() {
             "{clients}: {:?}",
             run.measured.site_lag()
         );
+    }
+}
+
+#[test]
+fn a_large_site_takes_no_byte_twice() {
+    for seed in 0..LARGE_SITES {
+        let run = scenario::cold_start(seed, 100, MIB).unwrap();
+        check(&format!("100 clients, seed {seed}"), &run, 1.0);
+        assert_eq!(run.measured.completed.len(), 100);
     }
 }
 
