@@ -22,6 +22,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub use crate::violation::Violation;
 
 mod meter;
+mod waits;
 
 use meter::Meter;
 
@@ -40,7 +41,7 @@ pub struct Checks {
     /// How long something must have been plain to see before an exchange must know it: statuses and have-maps travel,
     /// and connections are found to be broken only after a while.
     pub grace: Duration,
-    /// How long a host may get nothing while another one holds what it lacks.
+    /// How long a host may get nothing while another one holds what it lacks, all the time.
     pub wait_max: Duration,
     /// How long a site may get nothing while the origin has what it lacks.
     pub origin_wait_max: Duration,
@@ -53,6 +54,8 @@ pub struct Checks {
     meter: Meter,
     statuses: BTreeMap<HostId, (Time, u32)>,
     held_at_first: BTreeMap<IndexId, Vec<BlockSet>>,
+    /// Since when another member has had what a host lacks.
+    lacking_since: BTreeMap<(HostId, IndexId), Time>,
     next_look: Time,
 }
 
@@ -85,6 +88,7 @@ impl Default for Checks {
             meter: Meter::default(),
             statuses: BTreeMap::new(),
             held_at_first: BTreeMap::new(),
+            lacking_since: BTreeMap::new(),
             next_look: Time::ZERO,
         }
     }
@@ -318,50 +322,6 @@ impl World {
         if !self.host(host).disk.get(release).is_some_and(BlockSet::is_full) {
             self.checks.violated(self.now, Violation::ClaimsWhatIsNotThere { host });
         }
-    }
-
-    /// Looks at who waits, and at what is claimed.
-    pub(crate) fn check_waits(&mut self) {
-        let ids: Vec<IndexId> = self.releases().collect();
-        let mut violations = Vec::new();
-        for host in self.hosts.iter().filter(|host| host.runs() && host.is_honest()) {
-            for release in &ids {
-                violations.extend(self.waits(host, release));
-                let claims = host.exchange.held(release).map_or(0, BlockSet::len);
-                if claims > host.disk.get(release).map_or(0, BlockSet::len) {
-                    violations.push(Violation::ClaimsWhatIsNotThere { host: host.id });
-                }
-            }
-        }
-        violations.into_iter().for_each(|violation| self.checks.violated(self.now, violation));
-    }
-
-    fn waits(&self, host: &Host, release: &IndexId) -> Option<Violation> {
-        let (wait_max, origin_wait_max) = (self.checks.wait_max, self.checks.origin_wait_max);
-        let idle = self.now.since(host.progress_at);
-        let disk = host.disk.get(release).filter(|disk| !disk.is_full())?;
-        if !host.spec.wanted || host.disk_full || idle < wait_max {
-            return None;
-        }
-        let has_more = |other: &&Host| {
-            other.disk.get(release).is_some_and(|held| {
-                let mut more = held.clone();
-                more.subtract(disk);
-                !more.is_empty()
-            })
-        };
-        let others = self.hosts.iter().filter(|other| other.id != host.id);
-        let mut plain =
-            others.filter(|other| self.is_plain(host.id, other, release, wait_max)).filter(has_more);
-        if let Some(holder) = plain.next() {
-            return Some(Violation::Waits { host: host.id, holder: Some(holder.id) });
-        }
-        let is_up = self.origin.state == crate::wan::OriginState::Up && self.origin.rotten.is_empty();
-        let is_long = idle >= origin_wait_max && self.now.since(self.origin.since) >= origin_wait_max;
-        let crosses =
-            self.checks.last_crossing(release).is_some_and(|at| self.now.since(at) < origin_wait_max);
-        let is_open = self.hours.open_to_all_for(self.now, origin_wait_max);
-        (is_up && is_long && is_open && !crosses).then_some(Violation::Waits { host: host.id, holder: None })
     }
 }
 
