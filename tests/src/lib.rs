@@ -20,6 +20,7 @@ pub mod claims;
 pub mod counters;
 pub mod course;
 pub mod figures;
+pub mod free_address;
 pub mod gateway;
 pub mod hq;
 pub mod images;

@@ -1,10 +1,11 @@
 //! Headquarters and a few nodes on this machine's loopback addresses: no root, no network of its own.
 
 use crate::{
+    free_address::free_address,
     hq::{Headquarters, RepositorySize},
     images,
     nginx::{Manner, Nginx},
-    node::{Node, free_address},
+    node::Node,
     place::Place,
     scratch::Scratch,
     skip::{Need, have_all},

@@ -2,6 +2,7 @@
 
 use crate::{
     binary::branchmesh,
+    free_address::free_address,
     hq::Headquarters,
     images,
     place::Place,
@@ -14,7 +15,7 @@ use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
@@ -373,18 +374,4 @@ pub fn is_done(state: &str) -> bool {
 
 fn address(text: &str) -> SocketAddr {
     text.parse().expect("a literal address")
-}
-
-/// A loopback address whose port is free for TCP and for UDP.
-///
-/// # Panics
-/// If there is none.
-#[must_use]
-pub fn free_address() -> SocketAddr {
-    let free = (0..100).find_map(|_| {
-        let tcp = TcpListener::bind("127.0.0.1:0").ok()?;
-        let address = tcp.local_addr().ok()?;
-        UdpSocket::bind(address).ok().map(|_| address)
-    });
-    free.expect("a machine has a free port")
 }

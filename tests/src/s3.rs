@@ -1,6 +1,6 @@
 //! A real server that speaks S3 (moto), behind a gate that counts, holds and breaks off requests.
 
-use crate::{gateway::Gateway, node::free_address, process::Process, skip::find_program, wait};
+use crate::{free_address::free_address, gateway::Gateway, process::Process, skip::find_program, wait};
 use std::{
     fs,
     io::{Read, Write},

@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a broken environment is a failed test")]
 
 use branchmesh_tests::{
+    free_address::free_address,
     hq::{files_below, flip_bit},
     loopback::{IMAGE, Loopback},
     nginx::{Manner, Nginx},
-    node::{Node, free_address},
+    node::Node,
 };
 use std::{fs, path::PathBuf, time::Duration};
 

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a broken environment is a failed test")]
 
 use branchmesh_tests::{
+    free_address::free_address,
     hq::{Headquarters, files_below, flip_bit},
     loopback::{IMAGE, Loopback},
     nginx::Manner,
-    node::{Node, free_address},
+    node::Node,
     skip::{Need, have_all},
     wait,
 };

@@ -5,11 +5,12 @@
 
 use branchmesh_tests::{
     bundle::{copy, export, export_command, files, have, import},
+    free_address::free_address,
     hq::{COMMAND_LIMIT, files_below, flip_bit},
     images,
     loopback::{IMAGE, Loopback},
     nginx::Manner,
-    node::{Node, free_address},
+    node::Node,
     run::run,
     wait,
 };

@@ -4,10 +4,10 @@
 
 use branchmesh_tests::{
     binary::branchmesh,
+    free_address::free_address,
     hq::COMMAND_LIMIT,
     images,
     loopback::{IMAGE, Loopback},
-    node::free_address,
     run::{Finished, run},
 };
 use std::{fs, path::Path, process::Command, time::Duration};

@@ -9,10 +9,10 @@
 use branchmesh_tests::{
     casync::{self, ChunkStore},
     claims::{Claims, Figure},
+    free_address::free_address,
     images,
     loopback::{IMAGE, Loopback},
     nginx::{self, Manner, Nginx, PackTraffic},
-    node::free_address,
     place::Place,
     skip::{Need, have_all},
     system_image::{self, SystemImage},

@@ -5,11 +5,12 @@
 
 use branchmesh_tests::{
     binary::branchmesh,
+    free_address::free_address,
     hq::COMMAND_LIMIT,
     images,
     loopback::{IMAGE, Loopback},
     nginx::Manner,
-    node::{Node, free_address},
+    node::Node,
     process::Process,
     run::run,
     status::{ReleaseStatus, Status},

@@ -5,10 +5,10 @@
 
 use branchmesh_tests::{
     binary::branchmesh,
+    free_address::free_address,
     gateway::Gateway,
     loopback::{IMAGE, Loopback},
     nginx::{Manner, Nginx, PASSWORD, TOKEN, USER},
-    node::free_address,
     run::{Finished, run},
 };
 use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};

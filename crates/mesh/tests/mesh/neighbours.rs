@@ -3,7 +3,10 @@
 use crate::support::{Node, Organisation, status};
 use branchmesh_mesh::{Event, Mesh, MeshConfig, MeshError, NoteError};
 use branchmesh_wire::{BlockSet, IndexId, Note, Role, limits::RELEASE_BLOCKS_MAX};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::{
+    net::{SocketAddr, TcpListener, UdpSocket},
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 #[tokio::test]
 async fn two_nodes_meet_and_know_each_other_by_certificate() {
@@ -192,13 +195,15 @@ async fn configuration_and_certificate_must_name_the_same_site() {
     assert!(error.to_string().contains("\"paris\"") && error.to_string().contains("\"lyon\""), "{error}");
 }
 
-/// An address on which nobody listens now.
+/// An address on which nobody listens now. Its port is below those that systems give to outgoing connections, so that no
+/// other test gets it by chance before it is used.
 fn free_address() -> SocketAddr {
-    loop {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
+    static NEXT: AtomicU16 = AtomicU16::new(18_740);
+    let mut addresses = (0..1000).map(|_| {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        SocketAddr::from(([127, 0, 0, 1], port))
+    });
+    let is_free =
+        |address: &SocketAddr| UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok();
+    addresses.find(is_free).expect("a machine has a free port")
 }
