@@ -42,10 +42,9 @@ fn a_branch_gets_two_releases_and_a_newcomer_and_each_block_crosses_the_wan_once
         Figure::bytes(spread.wan_bytes),
         wan_limit(size, 1.05),
     );
-    // What crossed, with the headers of all packets: no mesh can be faster. The goal is 1.08, which an optimized build
-    // keeps by half a per cent.
+    // What crossed, with the headers of all packets: no mesh can be faster.
     let bound = Figure::seconds(LINKS.wan_seconds(spread.wan_bytes));
-    claims.at_most("first release: last client done", last(&spread), bound.times(1.10));
+    claims.at_most("first release: last client done", last(&spread), bound.times(1.08));
     let packs = Figure::bytes(size.packs);
     claims.at_most(
         "first release: bytes of packs that the origin sent",
