@@ -6,6 +6,7 @@
 //!
 //! [`Exchange`] is the type; the rooms behind it:
 //!
+//! * `wishes`: what the agent wants; `events`: what happens,
 //! * [`members`]: who is here, and their ranks; `fetchers`: whose turn it is to use the WAN,
 //! * [`release`]: one release: the states of its blocks ([`blocks`], described in `STATE.md`), what the neighbours
 //!   hold (`availability`), what they are told (`announcer`),
@@ -23,6 +24,7 @@ mod choice;
 pub mod config;
 mod delivery;
 mod endgame;
+mod events;
 pub mod exchange;
 mod fetchers;
 mod gossip;
@@ -41,6 +43,7 @@ pub mod time;
 mod timers;
 mod transfers;
 mod wan;
+mod wishes;
 
 pub use action::{Action, AddReleaseError, Failure, Misbehaviour, Outcome, Reason, TransferId};
 pub use blocks::BytesBySource;

@@ -1,68 +1,20 @@
-//! Who is here: the members of the site as their statuses and connections tell, and their ranks for the WAN.
-//!
-//! Ranks are computed from gossiped words alone, so that every member computes the same ones. A rank is not a lease:
-//! see `fetchers`.
-//!
-//! How a member kept its word outlives its restart, as its name does: otherwise a restart would buy a new one. It is forgotten
-//! with the member.
+//! Who is here: the members of the site as their statuses and connections tell, best rank for the WAN first.
+
+mod member;
+mod rank;
 
 use crate::{config::Timing, time::Time};
-use branchmesh_wire::{IndexId, NodeId, ReleaseStatus, Role, Status, WanPolicy};
+use branchmesh_wire::{IndexId, NodeId, Role, Status, WanPolicy};
+use rank::{RankHash, rank_hash};
 use std::{collections::BTreeMap, time::Duration};
+
+pub use member::Member;
+pub(crate) use member::{News, Word};
+pub(crate) use rank::Rank;
 
 /// Members of a site that are remembered; protects memory against an insider who invents nodes. A status is at most
 /// 8 KiB, so this is at most 8 MiB.
 pub const MEMBERS_MAX: usize = 1024;
-/// A member that started so much earlier than the youngest counts as long-running, in seconds.
-const LONG_RUNNING_SECONDS: u64 = 600;
-
-/// Claims in a row without any success after which a new claim of a member does not count.
-const VAIN_MAX: u32 = 3;
-
-/// What is known of one member.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its last status; `None` while only a connection is known.
-    pub status: Option<Status>,
-    /// Name of the device.
-    pub name: String,
-    /// Whether notes and requests reach it.
-    pub connected: bool,
-    heard: Option<Time>,
-    /// When it hung up or said goodbye; only a later word brings it back.
-    departed: Option<Time>,
-    /// When it last brought something to the site, or began to claim that it would.
-    progress: Time,
-    /// Times that it began to claim since it last brought something.
-    vain: u32,
-    /// Whether it ever brought something to the site.
-    proven: bool,
-    /// What it says of its bytes from the WAN.
-    word: Word,
-    hash: RankHash,
-}
-
-/// What a status says of its sender that was not known before; what is more comes later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum News {
-    /// Nothing: it is late, foreign, or an echo.
-    None,
-    /// That it is still here, and how far it is.
-    Progress,
-    /// Something that turns for the WAN depend on.
-    Turns,
-    /// That it has come or gone, or where it is.
-    Presence,
-}
-
-/// What a member says that it takes from the WAN, beside what it brings to the site.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Word {
-    /// When it last said that it has taken more.
-    pub(crate) at: Time,
-    /// What it has taken since it last brought something, or began to claim, as it says.
-    pub(crate) bytes: u64,
-}
 
 /// A member that may use the WAN, in the order of ranks.
 pub(crate) struct Candidate<'a> {
@@ -74,18 +26,6 @@ pub(crate) struct Candidate<'a> {
     pub(crate) proven: bool,
     pub(crate) word: Word,
 }
-
-/// Order in which members may use the WAN; the lowest is first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
-    policy: u8,
-    role: u8,
-    young: bool,
-    hash: RankHash,
-}
-
-/// A hash in four words, the most significant one first: members are sorted by it often.
-type RankHash = [u64; 4];
 
 /// The members, other than this node.
 pub(crate) struct Members {
@@ -228,95 +168,6 @@ impl Members {
     }
 }
 
-impl Member {
-    fn new(node: &NodeId, name: String) -> Self {
-        Self {
-            status: None,
-            name,
-            connected: false,
-            heard: None,
-            departed: None,
-            progress: Time::ZERO,
-            vain: 0,
-            proven: false,
-            word: Word::default(),
-            hash: rank_hash(node),
-        }
-    }
-
-    /// Whether it is here: connected, or heard of lately.
-    pub(crate) fn is_live(&self, now: Time, timeout: Duration) -> bool {
-        self.departed.is_none() && (self.connected || self.heard.is_some_and(|at| now < at + timeout))
-    }
-
-    /// Whether its last word is fresh: a lease that is not renewed is not a lease.
-    pub(crate) fn is_fresh(&self, now: Time, timeout: Duration) -> bool {
-        self.departed.is_none() && self.heard.is_some_and(|at| now < at + timeout)
-    }
-
-    fn expires(&self, timeout: Duration) -> Option<Time> {
-        let last = self.heard.max(self.departed).unwrap_or_default();
-        (!self.connected).then(|| last + timeout)
-    }
-
-    fn would_take(&self, now: Time, status: &Status, timing: &Timing) -> bool {
-        let Some(last) = &self.status else { return true };
-        let same = status.incarnation == last.incarnation;
-        let newer = status.incarnation > last.incarnation || (same && status.sequence > last.sequence);
-        let Some(departed) = self.departed else { return newer };
-        // Gone: words that were under way when it went do not bring it back, and a goodbye is final.
-        if same {
-            return newer && !last.leaving && now >= departed + timing.departure_grace;
-        }
-        // A restarted node. Its clock may have been set back.
-        newer || now >= departed + timing.departure_grace
-    }
-
-    /// It has brought something, or says that it will.
-    fn begin(&mut self, now: Time) {
-        self.progress = now;
-        self.word.bytes = 0;
-    }
-
-    fn take(&mut self, now: Time, status: Status, timeout: Duration) -> News {
-        let news = self.news(now, &status, timeout);
-        let (claimed, taken) =
-            self.status.as_ref().map_or((false, u64::MAX), |last| (last.fetching, last.wan_bytes));
-        if status.fetching && !claimed && self.vain < VAIN_MAX {
-            self.begin(now);
-            self.vain += 1;
-        }
-        if let Some(more) = status.wan_bytes.checked_sub(taken).filter(|more| *more > 0) {
-            self.word = Word { at: now, bytes: self.word.bytes.saturating_add(more) };
-            // What it brings is seen from its have-map; of one that tells none here, its word must do.
-            if !self.connected {
-                self.proven = true;
-                self.begin(now);
-            }
-        }
-        self.heard = Some(now);
-        self.departed = status.leaving.then_some(now);
-        self.name.clone_from(&status.name);
-        self.status = Some(status);
-        news
-    }
-
-    /// What a status changes.
-    fn news(&self, now: Time, status: &Status, timeout: Duration) -> News {
-        let Some(last) = &self.status else { return News::Presence };
-        if self.departed.is_some() != status.leaving || last.addresses != status.addresses {
-            return News::Presence;
-        }
-        let said = |status: &Status| (status.fetching, status.wan_policy, status.role, status.incarnation);
-        let lacks = |one: &ReleaseStatus| (one.release, one.bytes_have < one.bytes_total);
-        let is_same = said(last) == said(status)
-            && last.releases.iter().map(lacks).eq(status.releases.iter().map(lacks))
-            && last.wan_bytes == status.wan_bytes
-            && self.is_fresh(now, timeout);
-        if is_same { News::Progress } else { News::Turns }
-    }
-}
-
 impl Candidate<'_> {
     /// Whether it says that it uses the WAN.
     pub(crate) fn claims(&self) -> bool {
@@ -330,39 +181,9 @@ impl Candidate<'_> {
     }
 }
 
-impl Rank {
-    fn of(policy: WanPolicy, role: Role, incarnation: u64, youngest: u64, hash: RankHash) -> Self {
-        Self {
-            policy: match policy {
-                WanPolicy::Fetcher => 0,
-                WanPolicy::LastResort => 1,
-                WanPolicy::Never => 2,
-            },
-            role: match role {
-                Role::Seed => 0,
-                Role::Client => 1,
-            },
-            young: incarnation.saturating_add(LONG_RUNNING_SECONDS) > youngest,
-            hash,
-        }
-    }
-}
-
-/// Ties are broken by a hash that nothing else in the mesh is ordered by (who dials whom follows the bare id).
-fn rank_hash(node: &NodeId) -> RankHash {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"branchmesh rank").update(&node.0);
-    let mut words = hasher.finalize_xof();
-    std::array::from_fn(|_| {
-        let mut word = [0; 8];
-        words.fill(&mut word);
-        u64::from_be_bytes(word)
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{member::VAIN_MAX, *};
     use branchmesh_wire::limits::WIRE_VERSION;
 
     const TIMEOUT: Duration = Duration::from_secs(4);
