@@ -19,8 +19,8 @@ const NOTES: u32 = 600_000;
 /// Members that are simulated: a larger site is as one of so many. Its agents have no more neighbours, and a block takes
 /// one more step at most to the last of them.
 const MEMBERS_MAX: u32 = 100;
-/// The longest that a slice may take in virtual time: the smallest over a line of 100 kbit/s takes an hour.
-const LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// The longest that a slice may take in virtual time: the largest over a line of 10 kbit/s takes two and a half days.
+const LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Neighbours that a machine looks for at first. As many find it, so that it has the 32 that an agent of a large site is
 /// content with.
 const CONNECTIONS: usize = 16;
@@ -187,6 +187,15 @@ mod tests {
         let wide = setting(8, 64 << 20).spread().unwrap();
         assert!(wide.lag < Duration::from_secs(2), "{wide:?}");
         assert!(thin.line + thin.lag > (wide.line + wide.lag) * 3 / 2, "{thin:?}, {wide:?}");
+    }
+
+    #[test]
+    fn days_over_the_thinnest_line_are_planned() {
+        let thinnest = Setting { wan: crate::sites::WAN_MIN, ..setting(2, 400 << 20) };
+        let spread = thinnest.spread().unwrap();
+        assert_eq!(spread.wan_bytes, thinnest.bytes);
+        let least = thinnest.bytes as f64 * thinnest.line_seconds_per_byte();
+        assert!((1.0..1.01).contains(&(spread.line.as_secs_f64() / least)), "{spread:?}, {least} s");
     }
 
     #[test]

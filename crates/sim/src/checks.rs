@@ -13,6 +13,8 @@
 
 use crate::{
     host::{Host, HostId},
+    port,
+    release::BLOCK_BYTES_MAX,
     world::World,
 };
 use branchmesh_exchange::{AddReleaseError, Misbehaviour, Time, TransferId};
@@ -72,13 +74,14 @@ struct Fetch {
     blocks: Vec<u32>,
 }
 
-impl Default for Checks {
-    /// For a site where nothing happens that takes long to be noticed.
-    fn default() -> Self {
+impl Checks {
+    /// For a site where nothing happens that takes long to be noticed, behind a line of so many bytes a second.
+    pub(crate) fn new(wan_rate: u64) -> Self {
         Self {
             grace: Duration::from_millis(2500),
             wait_max: Duration::from_secs(30),
-            origin_wait_max: Duration::from_secs(60),
+            // Behind a thin line the next block may take minutes.
+            origin_wait_max: Duration::from_secs(60) + port::duration(2 * BLOCK_BYTES_MAX, wan_rate),
             violations: Vec::new(),
             crossings: BTreeMap::new(),
             last_crossing: BTreeMap::new(),
@@ -92,9 +95,7 @@ impl Default for Checks {
             next_look: Time::ZERO,
         }
     }
-}
 
-impl Checks {
     /// What must not be and was, in the order in which it was seen; the first few.
     #[must_use]
     pub fn violations(&self) -> &[(Time, Violation)] {

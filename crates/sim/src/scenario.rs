@@ -5,8 +5,7 @@ use crate::{
     host::{HostId, HostSpec},
     measure::{Measured, lan_bound},
     nature::Nature,
-    port,
-    release::{BLOCK_BYTES_MAX, Release},
+    release::Release,
     seeds::on_all_cores,
     transition::Transition,
     world::{SiteSpec, World},
@@ -47,8 +46,6 @@ pub fn cold_start(seed: u64, clients: u32, bytes: u64) -> Result<Run, TooLate> {
 pub fn thin_line(seed: u64, clients: u32, bytes: u64, wan_rate: u64) -> Result<Run, TooLate> {
     let spec = SiteSpec { wan_rate, ..SiteSpec::default() };
     let (mut world, release) = site(seed, spec, clients, bytes, &HostSpec::default());
-    // Two blocks of the largest size.
-    world.checks_mut().origin_wait_max += port::duration(2 * BLOCK_BYTES_MAX, wan_rate);
     finish(&mut world, release)
 }
 

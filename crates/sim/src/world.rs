@@ -106,7 +106,7 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             links_made: 0,
             stalled: Vec::new(),
-            checks: Checks::default(),
+            checks: Checks::new(spec.wan_rate),
             trace: Trace::default(),
             spec,
             seed,
