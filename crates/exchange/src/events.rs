@@ -174,14 +174,14 @@ impl Exchange {
         self.settle(now);
     }
 
-    /// The answer to [`Action::PollOrigin`]: whether the origin was reached and what it says could be verified.
+    /// The answer to [`Action::PollOrigin`](crate::Action::PollOrigin): whether the origin was reached and what it says could be verified.
     pub fn handle_origin_poll(&mut self, now: Time, ok: bool) {
         self.origin.polled(now, ok, &mut self.rng, &self.config.timing);
         self.lease.stale = true;
         self.settle(now);
     }
 
-    /// The answer to [`Action::FetchMetadata`]: whether `node` gave metadata that could be verified. Call
+    /// The answer to [`Action::FetchMetadata`](crate::Action::FetchMetadata): whether `node` gave metadata that could be verified. Call
     /// [`set_metadata_version`](Self::set_metadata_version) first.
     pub fn handle_metadata(&mut self, now: Time, node: NodeId, ok: bool) {
         self.metadata.answered(now, node, ok, &self.config.timing);
