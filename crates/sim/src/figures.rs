@@ -1,6 +1,7 @@
 //! `branchmesh-sim --figures`: the figures that the project promises of the exchange, measured at full size.
 
 use branchmesh_sim::scenario::{self, LAN_100, Run, TooLate};
+use std::time::Instant;
 
 const MIB: u64 = 1 << 20;
 /// The release that the figures are about: 54 s of the line.
@@ -80,6 +81,7 @@ fn say_lan(clients: u32) -> bool {
 }
 
 fn say_sites() -> bool {
+    let begun = Instant::now();
     let runs = match scenario::sites(1, SITES, 100, SITES_BYTES) {
         Ok(runs) => runs,
         Err(late) => {
@@ -96,6 +98,7 @@ fn say_sites() -> bool {
         lag.as_secs_f64(),
         runs.iter().map(|run| run.events).sum::<u64>(),
     );
+    println!("  simulated in {:.0} s", begun.elapsed().as_secs_f64());
     runs.iter().flat_map(|run| &run.violations).for_each(|violation| println!("    WRONG {violation}"));
     runs.iter().all(|run| run.violations.is_empty())
 }
