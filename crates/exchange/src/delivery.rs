@@ -86,7 +86,7 @@ impl Exchange {
         if let From::Neighbour(node) = from
             && let Some(neighbour) = self.neighbours.get_mut(&node)
         {
-            neighbour.bytes_in_flight = neighbour.bytes_in_flight.saturating_sub(length);
+            neighbour.relieve(length);
             self.ready.add(node);
         }
         if empty {
@@ -123,7 +123,7 @@ impl Exchange {
         if let From::Neighbour(node) = from
             && let Some(neighbour) = self.neighbours.get_mut(&node)
         {
-            neighbour.bytes_in_flight = neighbour.bytes_in_flight.saturating_sub(length);
+            neighbour.relieve(length);
         }
         if empty {
             self.end_transfer(id);

@@ -136,14 +136,23 @@ impl Neighbour {
             // Forgets slowly that it was once faster.
             self.delay = (self.delay + self.delay / 16).min(now.since(issued));
         }
-        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
+        self.relieve(bytes);
         self.meter.add(now, bytes);
         self.failures = 0;
     }
 
     pub(crate) fn request_ended(&mut self, bytes_left: u64) {
         self.requests = self.requests.saturating_sub(1);
-        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes_left);
+        self.relieve(bytes_left);
+    }
+
+    /// So many bytes are not expected of it any more. More than were under way would be a fault in these books; all that follows
+    /// is a window that is too large for a while.
+    pub(crate) fn relieve(&mut self, bytes: u64) {
+        self.bytes_in_flight = self.bytes_in_flight.checked_sub(bytes).unwrap_or_else(|| {
+            tracing::error!(bytes, under_way = self.bytes_in_flight, "more bytes ended than were under way");
+            0
+        });
     }
 
     fn failed(&mut self, now: Time, timing: &Timing) -> u32 {

@@ -7,6 +7,7 @@
 //!   [`Violation::FetchedThoughHeld`], [`Violation::FetchedTwice`].
 //! * Nobody waits for ever while a source is in reach: [`Violation::Waits`].
 //! * Limits hold at every step: [`Violation::Limit`], [`Violation::LineClosed`], [`Violation::LineLimit`].
+//! * Nothing is logged as an error: [`Violation::ErrorLogged`].
 //! * What an honest member says is never taken for an offence: [`Violation::HonestAccused`].
 //!
 //! That everybody ends with everything is for the run to say, which knows when.
@@ -193,6 +194,10 @@ impl Checks {
         if let Err(error) = added {
             self.violated(now, Violation::HonestAccused { complaint: error.to_string() });
         }
+    }
+
+    pub(crate) fn logged(&mut self, now: Time, line: String) {
+        self.violated(now, Violation::ErrorLogged { line });
     }
 
     pub(crate) fn is_due(&mut self, now: Time) -> bool {

@@ -6,7 +6,8 @@
 //!   together they are the specification of what the exchange must live with,
 //! * `host` is a machine, `agent` what its agent does with the actions of its exchange, `lan` and `wan` carry
 //!   bytes through each `port`, `hours` says when the latter may, [`nature`] twists what hostile members say,
-//! * [`checks`] stand outside: they know what is really where, and believe nothing that an exchange reports,
+//! * [`checks`] stand outside: they know what is really where, and believe nothing that an exchange reports, except an error
+//!   in its log (`error_log`),
 //! * [`measure`] compares with the physical bound; [`scenario`] names the runs that figures are about; [`storm`]
 //!   makes random ones, and makes a failing one smaller; [`hostile`] are sites with hostile members, in great numbers;
 //!   [`seeds`] runs many; [`trace`] tells what happened.
@@ -15,6 +16,7 @@
 
 mod agent;
 pub mod checks;
+mod error_log;
 mod event;
 mod host;
 pub mod hostile;

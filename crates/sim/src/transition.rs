@@ -87,6 +87,10 @@ impl World {
     /// Lets it happen now. What makes no sense, such as waking a machine that is off, does nothing.
     pub fn apply(&mut self, transition: &Transition) {
         self.trace.transition(self.now, transition);
+        self.watched(|world| world.carry_out(transition));
+    }
+
+    fn carry_out(&mut self, transition: &Transition) {
         match *transition {
             Transition::Kill(id) if self.is_on(id) => self.stop(id, NOTICED_AFTER),
             Transition::KillFetchers => {

@@ -60,6 +60,11 @@ pub enum Violation {
         /// Whose.
         host: HostId,
     },
+    /// An error in the log.
+    ErrorLogged {
+        /// As it stands there.
+        line: String,
+    },
 }
 
 impl fmt::Display for Violation {
@@ -80,6 +85,7 @@ impl fmt::Display for Violation {
             Self::LineLimit => write!(f, "the site takes more of the line than it may"),
             Self::ClaimsWhatIsNotThere { host } => write!(f, "{host} claims a block that is not on its disk"),
             Self::HonestAccused { complaint } => write!(f, "an honest member is accused: {complaint}"),
+            Self::ErrorLogged { line } => write!(f, "an error is logged: {line}"),
             Self::TimerInThePast { host } => write!(f, "{host} wants to be woken in the past"),
         }
     }

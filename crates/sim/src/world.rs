@@ -2,6 +2,7 @@
 
 use crate::{
     checks::Checks,
+    error_log,
     event::{Event, Life, Link, Message, Queue},
     host::{Host, HostId, HostSpec, Power},
     hours::Hours,
@@ -139,8 +140,15 @@ impl World {
             }
         }
         self.hosts.push(host);
-        self.begin_life(id);
+        self.watched(|world| world.begin_life(id));
         id
+    }
+
+    /// Lets something happen; what is logged as an error meanwhile is a violation.
+    pub(crate) fn watched<T>(&mut self, happen: impl FnOnce(&mut Self) -> T) -> T {
+        let (done, errors) = error_log::collect(|| happen(self));
+        errors.into_iter().for_each(|line| self.checks.logged(self.now, line));
+        done
     }
 
     /// What stands outside and watches.
@@ -179,13 +187,15 @@ impl World {
         condition: impl Fn(&Self) -> bool,
     ) -> Result<(), TooLate> {
         let end = self.now + limit;
-        while !condition(self) {
-            if self.queue.next_at().is_none_or(|at| at > end) {
-                return Err(TooLate { what: what.into(), limit, picture: self.picture() });
+        self.watched(|world| {
+            while !condition(world) {
+                if world.queue.next_at().is_none_or(|at| at > end) {
+                    return Err(TooLate { what: what.into(), limit, picture: world.picture() });
+                }
+                world.step();
             }
-            self.step();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Runs until everybody who should have the newest release has it.
@@ -196,9 +206,11 @@ impl World {
     /// Runs for so long.
     pub fn run_for(&mut self, span: Duration) {
         let end = self.now + span;
-        while self.queue.next_at().is_some_and(|at| at <= end) {
-            self.step();
-        }
+        self.watched(|world| {
+            while world.queue.next_at().is_some_and(|at| at <= end) {
+                world.step();
+            }
+        });
         self.now = end;
     }
 

@@ -180,3 +180,14 @@ fn taking_an_honest_member_for_a_hostile_one() {
     world.apply(&Transition::Turn(ONE, crate::Nature::Flooder));
     assert_eq!(flood(&mut world), [], "that one is hostile");
 }
+
+#[test]
+fn an_error_in_the_log() {
+    let (mut world, _) = site(1, 0);
+    world.watched(|_| tracing::warn!("the origin is down"));
+    assert_eq!(seen(&mut world), []);
+    world.watched(|_| tracing::error!("a block is held twice"));
+    let seen = seen(&mut world);
+    let [Violation::ErrorLogged { line }] = &seen[..] else { panic!("{seen:?}") };
+    assert!(line.contains("a block is held twice"), "{line}");
+}
