@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Clients, the rate of each link in Mbit/s, and how many times the bound the last client may take. With 8 clients the two
 /// cores that carry all hosts and the network between them become the limit, and agents that are built for tests need
-/// more of them: these were seen at 1.085 and 1.27.
+/// more of them: these were seen at up to 1.10 and 1.27.
 const SIZES: [(usize, u32, f64); 4] = [(2, 100, 1.10), (4, 100, 1.10), (8, 100, 1.15), (8, 200, 1.40)];
 /// Incompressible: some 22 s on one link of 100 Mbit/s, so that the constant costs of a start weigh little.
 const BYTES: u64 = 256 << 20;

@@ -168,7 +168,7 @@ impl World {
             Content::Good => match self.host(id).spec.disk {
                 None => self.store(id, transfer, release, block),
                 Some(rate) => {
-                    let bytes = self.release(&release).map_or(0, |release| release.bytes_of(block));
+                    let bytes = self.bytes_of(&release, block);
                     let at = self.host_mut(id).writes.pass(now, bytes, rate);
                     let host = (id, self.host(id).life);
                     self.queue.plan(at, Event::Written { host, transfer, release, block });

@@ -224,7 +224,7 @@ impl World {
             // What a hostile member takes for itself is the site's loss all the same.
             tracing::trace!(%host, block, "a hostile member used the WAN");
         }
-        let bytes = self.release(&release).map_or(0, |release| release.bytes_of(block));
+        let bytes = self.bytes_of(&release, block);
         let part = self.host(host).part;
         let checks = &mut self.checks;
         let crossing = checks.crossings.entry(release).or_default().entry(block);

@@ -165,7 +165,7 @@ impl World {
         let back = Link { from: server, to: asker, number: link.number };
         for (number, block) in blocks.iter().enumerate() {
             let Some(content) = nature.answer(self.host(server).holds(&release, *block)) else { return };
-            let whole = self.release(&release).map_or(0, |release| release.bytes_of(*block));
+            let whole = self.bytes_of(&release, *block);
             let bytes = if content == Content::Missing { EMPTY_BYTES } else { whole };
             let is_last = number + 1 == blocks.len();
             let parcel = Parcel { link: back, transfer, release, block: *block, content, bytes, is_last };

@@ -104,13 +104,12 @@ fn many(range: Range<u64>, weather: &Weather) -> bool {
     bad == 0
 }
 
-fn spread(what: &str, values: impl ExactSizeIterator<Item = f64>) {
-    let mean = values.len();
+fn spread(what: &str, values: impl Iterator<Item = f64>) {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
     let at =
         |percent: usize| sorted.get((sorted.len().saturating_sub(1)) * percent / 100).copied().unwrap_or(0.0);
-    let mean = sorted.iter().sum::<f64>() / mean.max(1) as f64;
+    let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
     println!(
         "{what}: mean {mean:.3}, median {:.3}, 90 % {:.3}, 97 % {:.3}, worst {:.3}",
         at(50),

@@ -31,6 +31,11 @@ impl World {
         self.releases.iter().find(|release| release.id == *id)
     }
 
+    /// Bytes of a block; none of a release that is not there.
+    pub(crate) fn bytes_of(&self, release: &IndexId, block: u32) -> u64 {
+        self.release(release).map_or(0, |release| release.bytes_of(block))
+    }
+
     /// Whether everybody who runs, is honest and wants the releases has all of them.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -140,7 +140,7 @@ impl World {
         }
         let Some(carried) = self.line.next(self.now, place) else { return };
         self.check_line(carried.host.0);
-        let bytes = self.release(&carried.release).map_or(0, |release| release.bytes_of(carried.block));
+        let bytes = self.bytes_of(&carried.release, carried.block);
         self.pay(carried.host.0, bytes);
         self.line.carries = Some(carried);
         self.after(duration(bytes, self.spec.wan_rate), Event::Crossed);
@@ -158,8 +158,7 @@ impl World {
         if let Some(Carried { host, transfer, release, block, is_last, .. }) = self.line.carries.take() {
             self.note_crossing(host.0, release, block);
             if self.is_life(host) {
-                self.host_mut(host.0).wan_bytes +=
-                    self.release(&release).map_or(0, |one| one.bytes_of(block));
+                self.host_mut(host.0).wan_bytes += self.bytes_of(&release, block);
             }
             if self.is_life(host) && self.host(host.0).open.contains(&transfer) {
                 let is_rotten = self.origin.rotten.contains(&block);

@@ -7,17 +7,19 @@ use super::Violation;
 use crate::{host::Host, wan::OriginState, world::World};
 use branchmesh_exchange::Time;
 use branchmesh_wire::{BlockSet, IndexId};
+use std::collections::BTreeMap;
 
 impl World {
     /// Looks at who waits, and at what is claimed.
     pub(crate) fn check_waits(&mut self) {
-        let mut lacking_since = std::mem::take(&mut self.checks.lacking_since);
-        lacking_since.retain(|(host, release), _| self.has_source(self.host(*host), release));
+        let mut lacking_since = BTreeMap::new();
         let mut violations = Vec::new();
         for host in self.hosts.iter().filter(|host| host.runs() && host.is_honest()) {
             for release in self.releases() {
-                if self.has_source(host, &release) {
-                    let since = *lacking_since.entry((host.id, release)).or_insert(self.now);
+                if self.sources(host, &release).next().is_some() {
+                    let key = (host.id, release);
+                    let since = self.checks.lacking_since.get(&key).copied().unwrap_or(self.now);
+                    lacking_since.insert(key, since);
                     violations.extend(self.waits_for_member(host, &release, since));
                 }
                 violations.extend(self.waits_for_origin(host, &release));
@@ -31,30 +33,18 @@ impl World {
         violations.into_iter().for_each(|violation| self.checks.violated(self.now, violation));
     }
 
-    /// What a host holds of a release that it could take more of.
-    fn unfinished<'a>(&self, host: &'a Host, release: &IndexId) -> Option<&'a BlockSet> {
-        let disk = host.disk.get(release).filter(|disk| !disk.is_full())?;
-        (host.spec.wanted && !host.disk_full).then_some(disk)
-    }
-
     /// The honest members in reach that hold something of a release that a host lacks.
     fn sources<'a>(&'a self, host: &'a Host, release: &'a IndexId) -> impl Iterator<Item = &'a Host> {
-        let disk = self.unfinished(host, release);
-        self.hosts.iter().filter(move |other| {
-            let more = disk.zip(other.disk.get(release)).map(|(disk, held)| {
-                let mut more = held.clone();
-                more.subtract(disk);
-                more
-            });
-            other.id != host.id
-                && other.is_honest()
-                && self.reaches(host.id, other.id)
-                && more.is_some_and(|more| !more.is_empty())
+        let disk = unfinished(host, release);
+        let others = self.hosts.iter().filter(move |other| other.id != host.id && other.is_honest());
+        others.filter(move |other| {
+            self.reaches(host.id, other.id)
+                && disk.zip(other.disk.get(release)).is_some_and(|(disk, held)| {
+                    let mut more = held.clone();
+                    more.subtract(disk);
+                    !more.is_empty()
+                })
         })
-    }
-
-    fn has_source(&self, host: &Host, release: &IndexId) -> bool {
-        self.sources(host, release).next().is_some()
     }
 
     fn waits_for_member(&self, host: &Host, release: &IndexId, since: Time) -> Option<Violation> {
@@ -69,7 +59,7 @@ impl World {
 
     fn waits_for_origin(&self, host: &Host, release: &IndexId) -> Option<Violation> {
         let wait_max = self.checks.origin_wait_max;
-        self.unfinished(host, release)?;
+        unfinished(host, release)?;
         let is_up = self.origin.state == OriginState::Up && self.origin.rotten.is_empty();
         let is_long =
             self.now.since(host.progress_at) >= wait_max && self.now.since(self.origin.since) >= wait_max;
@@ -77,4 +67,10 @@ impl World {
         let is_open = self.hours.open_to_all_for(self.now, wait_max);
         (is_up && is_long && is_open && !crosses).then_some(Violation::Waits { host: host.id, holder: None })
     }
+}
+
+/// What a host holds of a release that it could take more of.
+fn unfinished<'a>(host: &'a Host, release: &IndexId) -> Option<&'a BlockSet> {
+    let disk = host.disk.get(release).filter(|disk| !disk.is_full())?;
+    (host.spec.wanted && !host.disk_full).then_some(disk)
 }
